@@ -265,13 +265,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,176
+    20  Scripts: loading and hot reload                                                4,182
           Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               82
           Calls                                                                          239
           Routes                                                                         206
-          Modules of node                                                                744
+          Modules of node                                                                750
           Packages                                                                       261
           Imported files                                                                 138
           Between scripts, and in time                                                   113
@@ -326,7 +326,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,501
+    23  Command line                                                                   4,472
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        105
@@ -335,7 +335,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The program                                                                    224
           The map of this file                                                            56
           Serving                                                                        186
-          Script tests                                                                   426
+          Script tests                                                                   397
           Script tests: requests and streams                                             326
           Script tests: one file                                                         449
           Reports of tests                                                               265
@@ -54423,6 +54423,34 @@ module.exports = { inspect, format: (...given) => native.format(...given), forma
   stripVTControlCharacters: (text) => text.replace(/\x1b(?:\[[\d;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\))/g, ""), ...old };
 """
 
+#: same(a, b) of assert.deepStrictEqual, and of assert.deepEqual if not `strict`; also for tests of scripts.
+SAME_VALUES = r"""
+const ownKeys = (value) => Reflect.ownKeys(value).filter((key) => Object.prototype.propertyIsEnumerable.call(value, key));
+const same = (a, b, strict = true, pairs = []) => {
+  if (strict ? Object.is(a, b) : a == b || a !== a && b !== b) return true;
+  if (typeof a !== "object" || typeof b !== "object" || !a || !b) return false;
+  const kind = Object.prototype.toString.call(a);
+  if (kind !== Object.prototype.toString.call(b) || strict && Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return false;
+  if (pairs.some(([x, y]) => x === a && y === b)) return true;
+  const equal = (x, y) => same(x, y, strict, [...pairs, [a, b]]);
+  if (a instanceof ArrayBuffer) return equal(new Uint8Array(a), new Uint8Array(b));
+  if (a instanceof Date && !Object.is(a.getTime(), b.getTime()) || a instanceof RegExp && String(a) !== String(b)) return false;
+  if (a instanceof Error && (a.message !== b.message || a.name !== b.name)) return false;
+  if (/ (Number|String|Boolean|BigInt|Symbol)]$/.test(kind) && !Object.is(a.valueOf(), b.valueOf())) return false;
+  if (a instanceof Map || a instanceof Set) {
+    const rest = [...b.entries()].filter(([key]) => !a.has(key)), value = (key) => b instanceof Map ? b.get(key) : key;
+    return a.size === b.size && [...a.entries()].every((one) => {
+      if (b.has(one[0])) return equal(one[1], value(one[0]));
+      const at = rest.findIndex((two) => equal(one, two));
+      return at >= 0 && rest.splice(at, 1);
+    });
+  }
+  const keys = strict ? ownKeys : Object.keys, mine = keys(a);
+  return (!Array.isArray(a) || a.length === b.length) && mine.length === keys(b).length
+    && mine.every((key) => Object.hasOwn(b, key) && equal(a[key], b[key]));
+};
+"""
+
 _NODE_ASSERT = r"""
 const { check, coded } = require("node:internal/errors");
 class AssertionError extends Error {
@@ -54432,29 +54460,7 @@ class AssertionError extends Error {
   }
   get name() { return "AssertionError" }
 }
-const same = (a, b, strict, seen = new Map()) => {
-  if (strict ? Object.is(a, b) : a == b || a !== a && b !== b) return true;
-  if (typeof a !== "object" || typeof b !== "object" || !a || !b) return false;
-  if (strict && Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return false;
-  if (Object.prototype.toString.call(a) !== Object.prototype.toString.call(b)) return false;
-  if (seen.get(a) === b) return true;
-  if (a instanceof ArrayBuffer) [a, b] = [new Uint8Array(a), new Uint8Array(b)];
-  seen.set(a, b);
-  if (a instanceof Date && a.getTime() !== b.getTime() || a instanceof RegExp && String(a) !== String(b)) return false;
-  if (a instanceof Error && (a.message !== b.message || a.name !== b.name)) return false;
-  if (/^\[object (Number|String|Boolean|BigInt|Symbol)]$/.test(Object.prototype.toString.call(a)) && !Object.is(a.valueOf(),
-    b.valueOf())) return false;
-  if (a instanceof Map || a instanceof Set) {
-    if (a.size !== b.size) return false;
-    const rest = [...b];
-    return [...a].every((one) => { const at = rest.findIndex((two) => same(one, two, strict, seen)); return at >= 0 && rest.splice(at, 1) });
-  }
-  const keys = (o) => [...Object.keys(o),
-    ...(strict ? Object.getOwnPropertySymbols(o).filter((k) => Object.prototype.propertyIsEnumerable.call(o, k)) : [])];
-  const mine = keys(a);
-  return a.length === b.length && mine.length === keys(b).length
-    && mine.every((key) => Object.prototype.hasOwnProperty.call(b, key) && same(a[key], b[key], strict, seen));
-};
+""" + SAME_VALUES + r"""
 const fail = (message, facts) => { throw message instanceof Error ? message : new AssertionError({ ...facts, message }) };
 const assert = (value, message) => { if (!value) fail(message, { actual: value, expected: true, operator: "==" }) };
 const compare = (operator, test) => (actual, expected, message) => { if (!test(actual, expected)) fail(message, { actual, expected, operator }) };
@@ -70385,7 +70391,7 @@ TEST_PRELUDE = r"""
   "use strict";
   const host = globalThis.__tests;
   delete globalThis.__tests;
-
+""" + SAME_VALUES + r"""
   // -- Showing values
 
   const FLAT = 60; // characters that an object or array may take in one line
@@ -70423,40 +70429,11 @@ TEST_PRELUDE = r"""
     return block(name === "Object" ? "{" : `${name} {`, keys, "}");
   }
 
-  const ownKeys = (value) =>
-    Reflect.ownKeys(value).filter((key) => Object.prototype.propertyIsEnumerable.call(value, key));
-
   // Two values line by line. Texts of several lines are shown by line, with their line breaks.
   function difference(actual, expected) {
     const lines = (value) => typeof value === "string" && value.includes("\n")
       ? value.split(/(?<=\n)/).map((line) => show(line)).join("\n") : show(value);
     return host.diff(lines(actual), lines(expected));
-  }
-
-  // -- Comparing values
-
-  function same(a, b, pairs = []) {
-    if (Object.is(a, b)) return true;
-    if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
-    if (pairs.some(([x, y]) => x === a && y === b)) return true;
-    if (Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return false;
-    const equal = (x, y) => same(x, y, [...pairs, [a, b]]);
-    if (a instanceof Date && !Object.is(a.getTime(), b.getTime())) return false;
-    if (a instanceof RegExp && String(a) !== String(b)) return false;
-    if (a instanceof Error && (a.name !== b.name || a.message !== b.message)) return false;
-    const primitive = a instanceof Number || a instanceof String || a instanceof Boolean;
-    if (primitive && !Object.is(a.valueOf(), b.valueOf())) return false;
-    if (a instanceof Set) {
-      return a.size === b.size && [...a].every((x) => b.has(x) || [...b].some((y) => equal(x, y)));
-    }
-    if (a instanceof Map) {
-      return a.size === b.size && [...a].every(([key, x]) => b.has(key) ? equal(x, b.get(key))
-        : [...b].some(([other, y]) => equal(key, other) && equal(x, y)));
-    }
-    if (Array.isArray(a) && a.length !== b.length) return false;
-    const keys = ownKeys(a);
-    return keys.length === ownKeys(b).length && keys.every((key) => Object.hasOwn(b, key)
-      && equal(a[key], b[key]));
   }
 
   // -- assert
