@@ -9514,7 +9514,8 @@ util.deprecate((x) => x + 1, "m")(1)
      {}", "[,1], [undefined,1]", "Object.create(null), {}", "new (class A {}), {}", "{[Symbol.iterator]: 1}, {[Symbol.iterator]: 1}", "() => 1, () =>
      1", "new Map([[{}, 1]]), new Map([[{}, 1]])", "new ArrayBuffer(1), new ArrayBuffer(2)", "new Set([1, 2]), new Set([2, 1])", "new Map([[1, 1]]),
      new Map([[1, 2]])", "(() => { const a = {}; a.a = a; return a })(), (() => { const a = {}; a.a = a; return a })()", "null, undefined", "new
-     WeakMap, new WeakMap", "Object('ab'), Object('ab')", "{a: NaN}, {a: NaN}", "new Float32Array([-0]), new Float32Array([0])", "[NaN],
+     Set([{a: 1}, {a: 1}]), new Set([{a: 1}, {a: 2}])", "...(() => { const s = {}, t = {a: 1}; return [new Set([{s}, {s}]), new Set([{s: t}, {s:
+     t}])] })()", "new WeakMap, new WeakMap", "Object('ab'), Object('ab')", "{a: NaN}, {a: NaN}", "new Float32Array([-0]), new Float32Array([0])", "[NaN],
      [NaN]"].flatMap(x => { const f = x; return [`util.isDeepStrictEqual(${f})`, `(() => { try { assert.deepEqual(${f}); return true } catch (e) {
      return e.code } })()`, `(() => { try { assert.notDeepStrictEqual(${f}); return true } catch (e) { return e.code } })()`] })
 util.stripVTControlCharacters("\u001b[31ma\u001b[0m\u001b]8;;http://x\u0007l\u001b]8;;\u0007")
@@ -26074,6 +26075,8 @@ class ScriptTestsTest(ServerCase):
             ("assert.deepStrictEqual({ b: 1, a: 2 }, { a: 2, b: 1 })", "assert.deepStrictEqual({ a: 1 }, { a: 1, b: undefined })"),
             ("assert.deepEqual(new Map([[{ k: 1 }, new Set([[2]])]]), new Map([[{ k: 1 }, new Set([[2]])]]))",
              "assert.deepEqual(new Map([[1, 2]]), new Map([[1, 3]]))"),
+            ("assert.deepEqual(new Set([{ a: 1 }, { a: 2 }]), new Set([{ a: 2 }, { a: 1 }]))",
+             "assert.deepEqual(new Set([{ a: 1 }, { a: 1 }]), new Set([{ a: 1 }, { a: 2 }]))"),
             ("assert.deepEqual(new Date(5), new Date(5))", "assert.deepEqual(new Date(5), new Date(6))"),
             ("assert.deepEqual(/a/g, /a/g)", "assert.deepEqual(/a/g, /a/)"),
             ("assert.deepEqual(new TypeError('x'), new TypeError('x'))", "assert.deepEqual(new Error('x'), new Error('y'))"),
