@@ -13,11 +13,11 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            461
+     1  This page: contents, imports, version                                            472
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         595
+     3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
-          Long texts                                                                     160
+          Long texts                                                                     153
           Lengths and numbers                                                             60
           Escaping, and names that were meant                                            120
      4  JavaScript lexer                                                                 465
@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,059
+     6  Parser                                                                         4,058
           Parser: names and scopes                                                       266
           Parser: statements                                                             496
           Parser: functions                                                              164
@@ -41,16 +41,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: types of TypeScript                                                    622
           Parser: declarations of TypeScript                                             428
           Parser: enums and namespaces                                                   257
-          Parser: elements of JSX                                                        358
+          Parser: elements of JSX                                                        357
           From TypeScript and JSX to JavaScript                                           60
      7  Scope analysis                                                                 1,411
           Variables and scopes                                                           177
           Resolving names                                                                853
           Types of variables                                                             370
-     8  Values and objects                                                             1,307
+     8  Values and objects                                                             1,309
           Property descriptors                                                           209
           Ordinary objects                                                               476
-          Functions                                                                      135
+          Functions                                                                      137
           Arrays                                                                         320
           Wrappers of primitives                                                          63
      9  Conversions and operators                                                      1,136
@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,938
+    10  Code generator                                                                 4,970
           Nodes of Python                                                                201
-          Functions and their variables                                                  546
+          Functions and their variables                                                  548
           Statements                                                                     215
           Loops, jumps and try                                                           623
           Destructuring                                                                  176
@@ -70,12 +70,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        187
           Operators                                                                      580
           Assignments                                                                    346
-          Members and calls                                                              669
+          Members and calls                                                              695
           Members as targets                                                             100
-          Questions about nodes                                                          248
+          Questions about nodes                                                          252
           Compiling a source text                                                        532
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,287
+    11  Built-ins of the language                                                      9,307
           Helpers shared by the built-ins                                                 92
           Object                                                                         308
           Function                                                                       152
@@ -89,10 +89,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date                                                                            42
           Date: arithmetic                                                                79
           Date: local time                                                               149
-          Date: text                                                                      33
+          Date: text                                                                      42
           Date: parsing                                                                  170
           Date: getters and setters                                                       82
-          Date: methods that make text                                                    54
+          Date: methods that make text                                                    47
           Date: constructor                                                               28
           String                                                                         116
           String: access, search, parts                                                  143
@@ -104,10 +104,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: constructor                                                             49
           Iterator prototypes                                                             10
           Array                                                                          147
-          Array: callbacks                                                               100
+          Array: callbacks                                                               117
           Array: order                                                                   123
-          Array: prototype methods                                                       552
-          Array: methods that typed arrays share                                          90
+          Array: prototype methods                                                       542
+          Array: methods that typed arrays share                                         101
           Array: constructor                                                              90
           Array iterators                                                                 36
           Map and Set                                                                    432
@@ -153,7 +153,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    50
-    13  Intl                                                                           3,372
+    13  Intl                                                                           3,373
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
@@ -161,7 +161,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.Locale                                                                    198
           Plural rules                                                                    30
           Intl.NumberFormat                                                              467
-          Intl.DateTimeFormat                                                            445
+          Intl.DateTimeFormat                                                            446
           Intl.Collator                                                                  102
           Intl.PluralRules                                                                54
           Intl.ListFormat                                                                 62
@@ -191,10 +191,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,538
+    15  Realm, jobs and timers                                                         5,558
           Helpers of generated code: any realm                                           373
           Helpers of generated code: one realm                                           298
-          Helpers of generated code: shortcuts                                           733
+          Helpers of generated code: shortcuts                                           753
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        674
@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    536
-    18  GraphQL                                                                        5,058
+    18  GraphQL                                                                        5,064
           GraphQL errors                                                                 173
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -239,7 +239,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                171
           GraphQL input: coercion and checks                                             167
           GraphQL: what every schema contains                                            118
-          GraphQL registrations, and their SDL in one                                    235
+          GraphQL registrations, and their SDL in one                                    241
           GraphQL schema                                                                 605
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
@@ -281,9 +281,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           All scripts                                                                    776
           Files of scripts                                                               149
           Live pages                                                                     201
-    21  HTTP server                                                                    4,742
+    21  HTTP server                                                                    4,726
           Request heads                                                                  203
-          Request bodies                                                                 267
+          Request bodies                                                                 268
           Responses of handlers                                                          203
           Who may ask                                                                    212
           Who is logged in                                                               302
@@ -292,7 +292,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Live pages                                                                      48
           Static files                                                                   345
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        245
+          One connection: reading                                                        242
           One connection: answering                                                      338
           One connection: GraphQL and routes of scripts                                  302
           One connection: around requests                                                206
@@ -301,8 +301,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        165
           Requests as scripts see them                                                   208
           TLS                                                                            139
-          The server                                                                     610
-    22  Pages                                                                          5,920
+          The server                                                                     597
+    22  Pages                                                                          5,919
           Page kit                                                                       141
           Page kit: texts of code                                                        251
           Live pages                                                                     258
@@ -311,7 +311,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   122
           Dashboard: facts                                                               376
           Dashboard: the live channel                                                    181
-          Dashboard: actions                                                             390
+          Dashboard: actions                                                             389
           Editor: files                                                                  242
           Dashboard: the look                                                            395
           Colours of source texts                                                         80
@@ -326,19 +326,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,472
+    23  Command line                                                                   4,470
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        105
-          Options                                                                        308
+          Options                                                                        310
           Documentation                                                                  404
           The program                                                                    224
           The map of this file                                                            56
           Serving                                                                        186
           Script tests                                                                   397
-          Script tests: requests and streams                                             326
+          Script tests: requests and streams                                             323
           Script tests: one file                                                         449
-          Reports of tests                                                               265
+          Reports of tests                                                               264
           Several processes                                                              270
           A starter                                                                       59
           JavaScript without a server                                                    127
@@ -365,11 +365,10 @@ import collections
 import contextlib
 import copy
 import datetime
-import email.utils
 import errno
 import functools
 import heapq
-import html
+import http
 import importlib.util
 import io
 import ipaddress
@@ -388,7 +387,6 @@ import selectors
 import shutil
 import signal
 import socket
-import socketserver
 import stat
 import struct
 import sys
@@ -426,23 +424,36 @@ class LateModule:
     def __getattr__(self, attribute):
         if attribute.startswith("__"):
             raise AttributeError(attribute)
+        # OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has this.
+        sys.modules.setdefault("ssl", ssl)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
-        value = getattr(importlib.import_module(self.__name__), attribute)
+        try:
+            value = getattr(importlib.import_module(self.__name__), attribute)
+        finally:
+            if sys.modules.get("ssl") is ssl:
+                del sys.modules["ssl"]
         setattr(self, attribute, value)
         return value
 
 
-(decimal, difflib, fractions, hashlib, hmac, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid,
- zoneinfo) = map(LateModule, ("decimal difflib fractions hashlib hmac secrets shlex sqlite3 ssl textwrap "
-                              "traceback uuid zoneinfo").split())
+class LatePattern:
+    """The regular expression that re.compile(*facts) makes, made when it is first used."""
 
-# OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has the stand-in.
-sys.modules.setdefault("ssl", ssl)
-import http.client
-import http.server
-if sys.modules["ssl"] is ssl:
-    del sys.modules["ssl"]
+    def __init__(self, *facts):
+        self.facts = facts
+
+    def __getattr__(self, attribute):
+        value = getattr(re.compile(*self.facts), attribute)
+        setattr(self, attribute, value)
+        return value
+
+
+(decimal, difflib, email_utils, fractions, hashlib, hmac, html, http_client, secrets, shlex, sqlite3, ssl,
+ textwrap, traceback, uuid, zoneinfo) = map(LateModule, (
+     "decimal difflib email.utils fractions hashlib hmac html http.client secrets shlex sqlite3 ssl textwrap "
+     "traceback uuid zoneinfo").split())
+
 try:
     from _sha2 import sha256            # what hashlib has without OpenSSL
 except ImportError:
@@ -757,13 +768,6 @@ def _split_astral(match):
 def join_pair(high, low):
     """The code point of a surrogate pair (code units as one-character strings)."""
     return 0x10000 + ((ord(high) & 0x3FF) << 10) + (ord(low) & 0x3FF)
-
-
-def late_pattern(pattern, flags=0, way="match"):
-    """The method of a compiled regular expression that `way` names. It is compiled when it is used first: at
-    the start of the program, hundreds of them would take tens of milliseconds."""
-    compiled = functools.cache(lambda: getattr(re.compile(pattern, flags), way))
-    return lambda *given: compiled()(*given)
 
 
 #: Characters of a long text that are worked on between two checks whether the script shall stop.
@@ -4255,8 +4259,8 @@ _STATEMENT_STARTS = frozenset(("{", "function", "class"))
 #: What a class member may begin with that could go on with the field before it.
 _OPERATOR_KEYS = frozenset(("*", "[", "in", "instanceof"))
 #: How a generic arrow function begins in a file with elements.
-_GENERIC_ARROW = late_pattern(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))")
-_BLANKED = late_pattern("[^\n\r\u2028\u2029]+", way="sub")
+_GENERIC_ARROW = LatePattern(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))")
+_BLANKED = LatePattern("[^\n\r\u2028\u2029]+")
 
 
 def _apply(source, edits):
@@ -4266,7 +4270,7 @@ def _apply(source, edits):
         if start < at:
             continue    # a part of what is erased
         removed = source[start:end]
-        blank = _BLANKED(lambda found: " " * len(found[0]), removed)
+        blank = _BLANKED.sub(lambda found: " " * len(found[0]), removed)
         if text is None:
             text = blank
         elif _JS_LINE_BREAK.search(removed, 0, len(text)):
@@ -4298,8 +4302,8 @@ def _simple_types(is_annotation):
 
 _SIMPLE_STARTS = frozenset("name null this true false void string | &".split())
 #: What a parenthesis begins, where that can be seen at once: (1) no arrow function, or (2) one without types.
-_PAREN = late_pattern(r"\(\s*(?:([\w$]+(?![\w$])\s*(?:[^\s,:?=)/]|\)\s*[^\s=:/])|[\"'(])"
-                    r"|((?:[A-Za-z_$][\w$]*\s*(?:,\s*[A-Za-z_$][\w$]*\s*)*)?\)\s*=>))", re.ASCII)
+_PAREN = LatePattern(r"\(\s*(?:([\w$]+(?![\w$])\s*(?:[^\s,:?=)/]|\)\s*[^\s=:/])|[\"'(])"
+                     r"|((?:[A-Za-z_$][\w$]*\s*(?:,\s*[A-Za-z_$][\w$]*\s*)*)?\)\s*=>))", re.ASCII)
 _PARSER_STATE_NAMES = ("function", "declarations", "strict", "private_names", "covers", "depth", "arrow_at",
                        "no_in", "await_at", "yield_at", "await_name_at", "await_name_end", "consequent_at",
                        "ambient", "in_constructor", "returns_type", "exporting", "parameter_properties",
@@ -4814,7 +4818,7 @@ class TypeParser(JSParser):
         return super().parse_arrow(params, start, line, column, is_async, no_in)
 
     def parse_paren(self):
-        match = _PAREN(self.source, self.start)
+        match = _PAREN.match(self.source, self.start)
         if match is None or match.lastindex == 2 and self.start == self.consequent_at:
             type, _, _ = self.peek()
             surely = type == "..." or type in ("name", "this") and self.ahead(2)[0] == ":"
@@ -4831,7 +4835,7 @@ class TypeParser(JSParser):
 
     def parse_angle(self):
         """Read what begins with `<`: a generic arrow function, or `<type>operand`; or an element."""
-        if self.has_jsx and not _GENERIC_ARROW(self.source, self.start):
+        if self.has_jsx and not _GENERIC_ARROW.match(self.source, self.start):
             return self.parse_element()
         start, node = self.start, self.parse_typed_arrow(self.has_jsx)
         if node is not None:
@@ -4858,8 +4862,8 @@ _AMBIENT_STARTS = frozenset("var const function class enum import".split())
 
 
 def _words(pattern):
-    """A matcher of a pattern; each `~` in it stands for white space and comments."""
-    return late_pattern(pattern.replace("~", r"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*"))
+    """A pattern; each `~` in it stands for white space and comments."""
+    return LatePattern(pattern.replace("~", r"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*"))
 
 
 _FUNCTION_NAME = _words(r"(?:async~)?function~\*?~([\w$]+)")
@@ -4990,7 +4994,7 @@ class TypeScriptParser(TypeParser):
     parse_module = parse_namespace
 
     def parse_variable_statement(self, using=None):
-        if self.type == "const" and _CONST_ENUM(self.source, self.start):
+        if self.type == "const" and _CONST_ENUM.match(self.source, self.start):
             return self.parse_enum()
         return super().parse_variable_statement(using)
 
@@ -5008,7 +5012,7 @@ class TypeScriptParser(TypeParser):
 
     def parse_function_declaration(self, may_be_nameless=False):
         start = self.start
-        name = _FUNCTION_NAME(self.source, start)
+        name = _FUNCTION_NAME.match(self.source, start)
         known = self.declarations.names.get(name and name[1])
         node = super().parse_function_declaration(may_be_nameless)
         if node.body is not None:
@@ -5049,7 +5053,7 @@ class TypeScriptParser(TypeParser):
     def parse_class_member(self, is_derived):
         start, outer, self.modifiers = self.start, self.modifiers, set()
         self.skip_modifiers(False)
-        if _INDEX_SIGNATURE(self.source, self.start):
+        if _INDEX_SIGNATURE.match(self.source, self.start):
             self.accept("name")
             self.skip_type_member()
             self.consume_semicolon()
@@ -5136,13 +5140,13 @@ class TypeScriptParser(TypeParser):
 
     def parse_import(self):
         start = self.start
-        equals = _IMPORT_EQUALS(self.source, start)
+        equals = _IMPORT_EQUALS.match(self.source, start)
         if equals:
             return self.parse_import_equals(equals[1])
-        if not _IMPORT_TYPE(self.source, start):
+        if not _IMPORT_TYPE.match(self.source, start):
             node = super().parse_import()
             if node.__class__ is ImportDeclaration and not node.specifiers and self.has_types \
-                    and _IMPORT_BRACE(self.source, start):
+                    and _IMPORT_BRACE.match(self.source, start):
                 return self.finish_erased(start)    # all of it was types
             return node
         self.note_module_syntax("Cannot use import statement outside a module", start)
@@ -5194,7 +5198,7 @@ class TypeScriptParser(TypeParser):
             name = self.parse_module_name()
         self.type_names.add(getattr(name, "name", None))
         self.erase(start)
-        self.edits[-1] = Edit(start, _COMMA(self.source, self.last_end).end())
+        self.edits[-1] = Edit(start, _COMMA.match(self.source, self.last_end).end())
         return True
 
     def begins_type_specifier(self):
@@ -5205,7 +5209,7 @@ class TypeScriptParser(TypeParser):
         if following not in _IDENTIFIER_NAMES and following != "string":
             return False
         return word != "as" or following != "name" or self.ahead(2)[0] in (",", "}") \
-            or _TYPE_AS_AS(self.source, self.start) is not None
+            or _TYPE_AS_AS.match(self.source, self.start) is not None
 
     def parse_export(self):
         start = self.start
@@ -5275,7 +5279,7 @@ class TypeScriptParser(TypeParser):
             types = [one for one in node.specifiers if one.local.name in self.type_names
                      and one.local.name not in self.declarations.names]
             node.specifiers = [one for one in node.specifiers if one not in types]
-            self.edits += [Edit(one.start, _COMMA(self.source, one.end).end()) for one in types]
+            self.edits += [Edit(one.start, _COMMA.match(self.source, one.end).end()) for one in types]
         return node
 
 
@@ -5514,7 +5518,7 @@ class EnumParser(TypeScriptParser):
         self.edits.append(Edit(start, self.last_end))
         if self.type == "default" or self.type in ("{", "*"):
             self.unexpected()
-        self.exporting = self.type == "enum" or _CONST_ENUM(self.source, self.start) is not None \
+        self.exporting = self.type == "enum" or _CONST_ENUM.match(self.source, self.start) is not None \
             or self.type == "name" and self.value in ("namespace", "module")
         makes_object = self.exporting
         node = self.parse_statement()
@@ -5539,25 +5543,24 @@ class EnumParser(TypeScriptParser):
 # -- Parser: elements of JSX -------------------------------------------------------------
 
 _JSX_CODE_TAGS = frozenset(('"script"', '"style"'))
-_JSX_NO_CODE = late_pattern("</(?:script|style)|<!--", re.IGNORECASE, "search")
-_JSX_NAME = late_pattern(r"(?:[A-Za-z_$]|[^\x00-\x7f])[\w$-]*")
-_JSX_SPACE = late_pattern(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*")
-_JSX_TEXT = late_pattern(r"[^<{>}]*")
+_JSX_NO_CODE = LatePattern("</(?:script|style)|<!--", re.IGNORECASE)
+_JSX_NAME = LatePattern(r"(?:[A-Za-z_$]|[^\x00-\x7f])[\w$-]*")
+_JSX_SPACE = LatePattern(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*")
+_JSX_TEXT = LatePattern(r"[^<{>}]*")
 #: White space with a line break in it.
-_JSX_BREAK = late_pattern(r"(?<![ \t])[ \t]*[\r\n][ \t\r\n]*", way="sub")
-_JSX_ENTITY = late_pattern(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));", way="sub")
-_PRAGMA = late_pattern(r"@jsx(Frag|ImportSource|Runtime)?\s+([^\s*]+)", way="finditer")
-_PLAIN_NAME = late_pattern(r"[A-Za-z_]\w*", re.ASCII, "fullmatch")
+_JSX_BREAK = LatePattern(r"(?<![ \t])[ \t]*[\r\n][ \t\r\n]*")
+_JSX_ENTITY = LatePattern(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));")
+_PRAGMA = LatePattern(r"@jsx(Frag|ImportSource|Runtime)?\s+([^\s*]+)")
+_PLAIN_NAME = LatePattern(r"[A-Za-z_]\w*", re.ASCII)
 #: What `<name>` may stand for if it is a type.
-_TYPE_NAME = late_pattern(rf"(?:[A-Z][\w.]*|{'|'.join(_TYPE_KEYWORDS - {'object', 'symbol'})})",
-                          way="fullmatch")
+_TYPE_NAME = LatePattern(rf"(?:[A-Z][\w.]*|{'|'.join(_TYPE_KEYWORDS - {'object', 'symbol'})})")
 #: An attribute whose text is the same in JavaScript.
-_JSX_PLAIN_ATTRIBUTE = late_pattern(r'([A-Za-z_]\w*)=("[ !#-%\'-\[\]-~]*")\s*', re.ASCII)
+_JSX_PLAIN_ATTRIBUTE = LatePattern(r'([A-Za-z_]\w*)=("[ !#-%\'-\[\]-~]*")\s*', re.ASCII)
 
 
 def _jsx_text(text):
     """The text of an element's child as JSX defines it: lines trimmed, empty ones left out; or ""."""
-    return _JSX_BREAK(lambda found: " " if found.start() and found.end() < len(text) else "", text)
+    return _JSX_BREAK.sub(lambda found: " " if found.start() and found.end() < len(text) else "", text)
 
 
 def _jsx_entities(text):
@@ -5569,7 +5572,7 @@ def _jsx_entities(text):
         code = int(match[1]) if match[1] else int(match[2], 16) if match[2] else \
             html.entities.name2codepoint.get(match[3], 39 if match[3] == "apos" else None)
         return match[0] if code is None or code > 0x10FFFF else chr(code)
-    return _JSX_ENTITY(replace, text)
+    return _JSX_ENTITY.sub(replace, text)
 
 
 class JSXParser(EnumParser):
@@ -5580,7 +5583,7 @@ class JSXParser(EnumParser):
     def read_pragmas(self, source):
         """Take `/** @jsx name */`, `@jsxFrag name` and `@jsxImportSource package` from the comments."""
         found = {match[1]: match[2] for comment in re.findall(r"/\*[\s\S]*?\*/", source[:5000])
-                 for match in _PRAGMA(comment)} if "@jsx" in source[:5000] else {}
+                 for match in _PRAGMA.finditer(comment)} if "@jsx" in source[:5000] else {}
         self.factory, self.fragment = found.get(None, "h"), found.get("Frag", "Fragment")
         self.import_source = found.get("ImportSource")
         if self.import_source:
@@ -5603,7 +5606,7 @@ class JSXParser(EnumParser):
         self.pos = offset
 
     def leap_space(self):
-        end = _JSX_SPACE(self.source, self.pos).end()
+        end = _JSX_SPACE.match(self.source, self.pos).end()
         if end > self.pos:
             self.leap(end)
         return self.source[self.pos:self.pos + 1]
@@ -5641,7 +5644,7 @@ class JSXParser(EnumParser):
         """Read `name`, `a.b.c` or `a:b`; return it as written. `otherwise` is the error if there is none."""
         start = self.pos
         while True:
-            match = _JSX_NAME(self.source, self.pos)
+            match = _JSX_NAME.match(self.source, self.pos)
             if match is None:
                 self.jsx_error(otherwise)
             self.pos = match.end()
@@ -5715,7 +5718,7 @@ class JSXParser(EnumParser):
         texts = [child.value if child.__class__ is StringLiteral else
                  child.quasis[0].cooked if child.__class__ is TemplateLiteral and not child.expressions else
                  None for child in children]
-        if not texts or None in texts or _JSX_NO_CODE("".join(texts)):
+        if not texts or None in texts or _JSX_NO_CODE.search("".join(texts)):
             return ""
         comma, text = ", " if properties else "{ ", "".join(texts)
         inner = self.made(ObjectExpression([self.attribute("__html", self.made(StringLiteral(text), *place),
@@ -5725,7 +5728,7 @@ class JSXParser(EnumParser):
         return f"{comma}dangerouslySetInnerHTML: {{ __html: {json.dumps(text)} }}"
 
     def attribute(self, name, value, *place):
-        key = Identifier(name) if _PLAIN_NAME(name) else StringLiteral(utf16(name))
+        key = Identifier(name) if _PLAIN_NAME.fullmatch(name) else StringLiteral(utf16(name))
         return self.made(Property(self.made(key, *place), value, "init", False, False, False), *place)
 
     def read_attributes(self, automatic, properties):
@@ -5737,7 +5740,7 @@ class JSXParser(EnumParser):
                 return key
             start, *_ = place = self.pos, self.line, self.pos - self.line_start
             comma = ", " if properties else "{ "
-            plain = _JSX_PLAIN_ATTRIBUTE(self.source, start)
+            plain = _JSX_PLAIN_ATTRIBUTE.match(self.source, start)
             if plain and plain[1] != "key":
                 name, (value_start, self.pos) = plain[1], plain.span(2)
                 self.put(start, value_start, f"{comma}{name}: ")
@@ -5758,7 +5761,7 @@ class JSXParser(EnumParser):
             name = self.read_name("A tag goes on with an attribute, or ends with > or />")
             end = self.pos
             is_key = automatic and name == "key"
-            head = "" if is_key else comma + (name if _PLAIN_NAME(name) else json.dumps(name))
+            head = "" if is_key else comma + (name if _PLAIN_NAME.fullmatch(name) else json.dumps(name))
             if self.leap_space() == "=":
                 self.pos += 1
                 value_start = self.pos
@@ -5826,7 +5829,7 @@ class JSXParser(EnumParser):
         source = self.source
         while True:
             start = self.pos
-            end = _JSX_TEXT(source, start).end()
+            end = _JSX_TEXT.match(source, start).end()
             char = source[end:end + 1]
             comma = ", " if children or not automatic else ""
             if end > start:
@@ -5839,7 +5842,7 @@ class JSXParser(EnumParser):
                 else:
                     self.edits.append(Edit(start, end, None, True))
             if char == "<":
-                following = _JSX_SPACE(source, end + 1).end()
+                following = _JSX_SPACE.match(source, end + 1).end()
                 if source.startswith("/", following):
                     return
                 self.put(end, end, comma)
@@ -5847,7 +5850,7 @@ class JSXParser(EnumParser):
                 children.append(self.read_element(end, self.line, end - self.line_start))
             elif char == "{":
                 self.read_container(children, comma)
-            elif self.has_types and is_bare and _TYPE_NAME(name):
+            elif self.has_types and is_bare and _TYPE_NAME.fullmatch(name):
                 error = self.error(f"The element <{name}> is not closed; for a type, write: value as {name}, "
                                    f"or <{name},>(…) => … for a function", opened)
                 error.ends_early = not char
@@ -5878,7 +5881,7 @@ class JSXParser(EnumParser):
         if name and self.source.startswith(f"/{name}>", self.pos + 1):
             self.pos += len(name) + 3
             return
-        self.leap(_JSX_SPACE(self.source, self.pos + 1).end() + 1)
+        self.leap(_JSX_SPACE.match(self.source, self.pos + 1).end() + 1)
         found = "" if self.leap_space() == ">" else self.read_name()
         if found != name:
             raise self.not_closed(name, f"<{name}> is not closed before </{found}>", self.pos)
@@ -7335,7 +7338,7 @@ def javascript_of(source, name):
     if language_of(name)[0]:
         analyze_scopes(program)
         edits = edits + [Edit(node.start, node.end if node.__class__ is ImportDeclaration
-                              else _COMMA(text, node.end).end())
+                              else _COMMA.match(text, node.end).end())
                          for node in drop_type_imports(program) if node.end > node.start]
     return _apply(text, edits)
 
@@ -8160,13 +8163,15 @@ class FunctionInfo:
     """What all closures of one function text share.
 
     kind: "normal", "arrow", "method", "get", "set", "class", "derived", "generator", "async",
-    "asyncgenerator" or "builtin"; `text` is a (source, start, end) triple or None.
+    "asyncgenerator" or "builtin"; `text` is a (source, start, end) triple or None; `takes` the number of
+    arguments after which the others do not matter, None where all may.
     """
 
-    __slots__ = ("name", "length", "kind", "strict", "ctor", "text", "prototype")
+    __slots__ = ("name", "length", "kind", "strict", "ctor", "text", "prototype", "takes")
 
-    def __init__(self, name, length, kind="builtin", strict=True, text=None):
+    def __init__(self, name, length, kind="builtin", strict=True, text=None, takes=None):
         self.name = name
+        self.takes = takes
         self.length = length
         self.kind = kind
         self.strict = strict
@@ -9840,12 +9845,12 @@ MAX_WRITTEN_TWICE = 400
 #: Most arrays in arrays whose lists a loop keeps.
 MAX_KEPT_ROWS = 4
 #: What loops begin with.
-_LOOP_WORDS = re.compile(r"\b(?:for|while|do)\b")
+_LOOP_WORDS = LatePattern(r"\b(?:for|while|do)\b")
 #: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
 #: character for which `re` searches fast.)
 _FRACTIONS = (re.compile(r"\.\d"), re.compile(r" /=? "), re.compile(r"Math\.(?!floor|max|min|abs|imul)"))
 #: Names of getters, in a text.
-_GETTERS = re.compile(r"\bget\s+([\w$]+)\s*\(")
+_GETTERS = LatePattern(r"\bget\s+([\w$]+)\s*\(")
 _COMPARE_OPS = {"<": ast.Lt(), ">": ast.Gt(), "<=": ast.LtE(), ">=": ast.GtE()}
 _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "power",
             "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shift_left",
@@ -10221,8 +10226,10 @@ class FunctionEmitter(NodeMaker):
         if flavour is not None:
             kind = flavour
         prefix = kind + " " if kind in ("get", "set") else ""
+        takes = None if node.scope.uses_arguments or any(
+            isinstance(param, RestElement) for param in node.params) else len(node.params)
         return FunctionInfo(prefix + (name or ""), length, kind, node.strict,
-                            (self.unit.source, node.start, node.end))
+                            (self.unit.source, node.start, node.end), takes)
 
     def make_function(self, node, scope, code, info):
         constant = self.const(self.unit.pooled(info))
@@ -13429,6 +13436,8 @@ class CallEmitter(AssignmentEmitter):
             self.called_once = {inner, *arguments}
         if isinstance(callee, MemberExpression):
             shortcut = self.shortcut(callee, arguments) if not before and not optional else None
+            if shortcut is None and not before and not optional:
+                shortcut = self.call_back(callee, arguments)
             if shortcut is not None:
                 return shortcut
             if not before and not optional and self.is_call_of_function(callee, arguments):
@@ -13494,6 +13503,30 @@ class CallEmitter(AssignmentEmitter):
             return self.shortcut_inline(helper, callee.property.name, text, [callee.object, *arguments],
                                         [obj, *values])
         return self.call(helper, obj, text, *values)
+
+    def call_back(self, callee, arguments):
+        """array.map(function) or the like, without an object for the function; None for other calls."""
+        node = arguments[0] if arguments else None
+        if callee.computed or callee.optional or isinstance(callee.object, Super) \
+                or isinstance(callee.property, PrivateName) or callee.property.name not in CALLBACK_METHODS \
+                or not isinstance(node, (FunctionExpression, ArrowFunctionExpression)) or node.is_async \
+                or node.is_generator or node.id is not None or node.scope.uses_new_target \
+                or any(isinstance(part, SpreadElement) or self.needs_lift(part) for part in arguments) \
+                or len(arguments) > (2 if callee.property.name == "reduce" else 1) \
+                or arguments[1:] and not is_calm(arguments[1]):
+            return None
+        info = self.function_info(node, "")
+        if info.takes is None or info.takes > 3:
+            return None
+        obj = self.chain_part(callee.object)
+        guards, self.guards = self.guards, None
+        self.at(node)
+        code = self.define_python_function(node, node.scope, "")
+        initial = [self.expression(argument) for argument in arguments[1:]]
+        self.guards = guards
+        self.line, self.column = callee.property.line, callee.property.column
+        return self.call(CALLBACK_METHODS[callee.property.name], obj, self.const(self.text(callee)), code,
+                         self.const(self.unit.pooled(info)), *initial)
 
     def shortcut_inline(self, helper, name, text, nodes, values):
         """A method of an array, Map or Set where its properties are at hand, else of an ordinary object, else
@@ -13967,6 +14000,10 @@ SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1):
              ("has", 1): "quick_has",
              ("set", 2): "quick_set", ("add", 1): "quick_add", ("delete", 1): "quick_delete",
              ("pop", 0): "quick_pop"}
+#: Methods of arrays -> the helper for a call with a function that is written there.
+CALLBACK_METHODS = {
+    "every": "every_of", "filter": "filter_of", "find": "find_of", "findIndex": "find_index_of",
+    "forEach": "for_each_of", "map": "map_of", "reduce": "reduce_of", "some": "some_of"}
 #: The same for methods of Math.
 MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 2): "quick_max",
                   ("min", 2): "quick_min", ("sqrt", 1): "quick_sqrt"}
@@ -16762,6 +16799,15 @@ def date_to_text(value):
     return f"{date_text(local_time(value))} {clock_text(value)}" if value == value else "Invalid Date"
 
 
+def utc_text(value):
+    """toUTCString() of a time value, which is also a date of HTTP: Tue, 01 Feb 2022 10:00:00 GMT"""
+    if value != value:
+        return "Invalid Date"
+    year, month, day, hour, minute, second, _ = split_time(value)
+    return f"{DAY_NAMES[week_day(value)][:3]}, {day:02d} {MONTH_NAMES[month][:3]} {year_text(year)} " \
+        f"{hour:02d}:{minute:02d}:{second:02d} GMT"
+
+
 def iso_text(value):
     """toISOString() of a finite time value."""
     year, month, day, hour, minute, second, ms = split_time(value)
@@ -16775,8 +16821,8 @@ _ISO_DATE = re.compile(
     r"(?P<year>[+-]\d{6}|\d{4})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d))?)?"
     r"(?P<time>T(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d+))?)?"
     r"(?P<zone>Z|[+-]\d\d:?\d\d)?)?\Z", re.ASCII | re.IGNORECASE)
-_DATE_TOKEN = re.compile(r"(?P<number>[0-9]+)|(?P<word>[^\W\d_][^\s\d:.()+,/-]*)|(?P<space>\s+)"
-                         r"|(?P<symbol>[\s\S])")
+_DATE_TOKEN = LatePattern(r"(?P<number>[0-9]+)|(?P<word>[^\W\d_][^\s\d:.()+,/-]*)|(?P<space>\s+)"
+                          r"|(?P<symbol>[\s\S])")
 _ZONE_HOURS = {"utc": 0, "gmt": 0, "ut": 0, "z": 0, "est": -5, "edt": -4, "cst": -6, "cdt": -5,
                "mst": -7, "mdt": -6, "pst": -8, "pdt": -7}
 _MONTH_PREFIXES = [name[:3].lower() for name in MONTH_NAMES]
@@ -17047,14 +17093,7 @@ DATE.methods(
         clock_text(this.value) if this.value == this.value else "Invalid Date")
 
 
-@DATE.method("toUTCString", 0)
-def date_to_utc_string(realm, this, *_):
-    value = this.value
-    if value != value:
-        return "Invalid Date"
-    year, month, day, hour, minute, second, _ = split_time(value)
-    return f"{DAY_NAMES[week_day(value)][:3]}, {day:02d} {MONTH_NAMES[month][:3]} " \
-        f"{year_text(year)} {hour:02d}:{minute:02d}:{second:02d} GMT"
+DATE.method("toUTCString", 0)(lambda realm, this, *_: utc_text(this.value))
 
 
 DATE.alias("toGMTString", "toUTCString")
@@ -18079,71 +18118,88 @@ def present_items(realm, obj, indices):
 # script's function drops anyway saves a third of a call. These loops follow the list of a dense array,
 # which is emptied when the array leaves it; what the array has then goes through present_items().
 
-def takes_at_most(run, count):
-    """Whether a Python function of the script drops all arguments after the first `count`."""
-    if type(run) is not types.FunctionType:
-        return False
-    code = run.__code__
-    return code.co_argcount <= count + 1 and code.co_flags & _CO_VARARGS and not code.co_kwonlyargcount \
-        and code.co_varnames[code.co_argcount] == "_"
+#: Name of a method of arrays -> what it does for an array with only elements, with a function of Python in
+#: place of the callback: walk(realm, array, length, run, takes, receiver or initial values).
+ARRAY_WALKS = {}
 
 
-#: CO_VARARGS of code objects.
-_CO_VARARGS = 4
+def taken(callback):
+    """After how many arguments the others do not matter to a function; more than any callback gets for one
+    to which all may, and for what Python runs, which is called with checks whether the script shall stop."""
+    takes = callback.info.takes if type(callback) is JSFunction else None
+    return 4 if takes is None else takes
 
 
-def results_of_values(obj, length, run, receiver):
-    """What a callback returns for the elements of an array from the first on."""
-    if type(obj) is not JSArray:
-        return []
-    items = obj.items
-    results = []
-    add = results.append                # a comprehension is a call of its own before Python 3.12
-    if takes_at_most(run, 1):
-        for value in itertools.islice(items, length):
-            add(run(receiver, value))
-    elif takes_at_most(run, 2):
-        for index, value in enumerate(itertools.islice(items, length)):
-            add(run(receiver, value, index))
-    return results
+def map_array(realm, obj, length, run, takes, receiver):
+    items = itertools.islice(obj.items, length)
+    if takes < 2:
+        results = [run(receiver, value) for value in items]
+    elif takes < 4:
+        results = [run(receiver, value, index, obj) for index, value in enumerate(items)]
+    else:
+        results = []
+    if len(results) == length:
+        return realm.new_array(results)
+    for index, value in present_items(realm, obj, range(len(results), length)):
+        if len(results) < index:
+            results += [HOLE] * (index - len(results))
+        results.append(run(receiver, value, index, obj))
+    results += [HOLE] * (length - len(results))
+    return holey_array(results, realm.ArrayPrototype)
 
 
-def visit_values(obj, length, run, receiver):
-    """The same for callbacks whose results do not matter: the number of elements that were visited."""
-    index = -1
-    if type(obj) is JSArray:
-        items = obj.items
-        if takes_at_most(run, 1):
-            for index, value in enumerate(itertools.islice(items, length)):
-                run(receiver, value)
-        elif takes_at_most(run, 2):
-            for index, value in enumerate(itertools.islice(items, length)):
-                run(receiver, value, index)
-    return index + 1
-
-
-def kept_values(obj, length, test, receiver):
-    """The elements of an array, from the first on, that pass a test, and the number that was tested."""
-    kept, index = [], -1
-    if type(obj) is JSArray and takes_at_most(test, 1):
-        items = obj.items
-        for index, value in enumerate(itertools.islice(items, length)):
+def filter_array(realm, obj, length, test, takes, receiver):
+    kept, count = realm.new_array([]), 0
+    keep, items = kept.items.append, enumerate(itertools.islice(obj.items, length), 1)
+    if takes < 2:
+        for count, value in items:
             passed = test(receiver, value)
             if passed is True or (passed is not False and to_boolean(passed)):
-                kept.append(value)
-    return kept, index + 1
+                keep(value)
+    elif takes < 4:
+        for count, value in items:
+            passed = test(receiver, value, count - 1, obj)
+            if passed is True or (passed is not False and to_boolean(passed)):
+                keep(value)
+    if count < length:
+        for index, value in present_items(realm, obj, range(count, length)):
+            if to_boolean(test(receiver, value, index, obj)):
+                append_element(kept, len(kept.items), value)
+    return kept
 
 
-def reduce_values(obj, length, run, initial):
-    """The result of a callback that takes two arguments for the elements of an array, which has one at
-    least, from the first on; and the number of elements that went into it."""
-    items = obj.items
-    start = 0 if initial else 1
-    result = initial[0] if initial else items[0]
-    index = start - 1
-    for index, value in enumerate(itertools.islice(items, start, length), start):
-        result = run(undefined, result, value)
-    return result, index + 1
+def visit_array(realm, obj, length, run, takes, receiver):
+    index, items = -1, itertools.islice(obj.items, length)
+    if takes < 2:
+        for index, value in enumerate(items):
+            run(receiver, value)
+    elif takes < 4:
+        for index, value in enumerate(items):
+            run(receiver, value, index, obj)
+    if index + 1 < length:
+        for index, value in present_items(realm, obj, range(index + 1, length)):
+            run(receiver, value, index, obj)
+    return undefined
+
+
+def reduce_array(realm, obj, length, run, takes, initial):
+    items, index = obj.items, -1
+    if initial:
+        result = initial[0]
+    elif items:
+        index, result = 0, items[0]
+    else:
+        raise JSTypeError("Reduce of empty array with no initial value")
+    if takes < 4:
+        for index, value in enumerate(itertools.islice(items, index + 1, length), index + 1):
+            result = run(undefined, result, value) if takes < 3 else run(undefined, result, value, index)
+    if index + 1 < length:
+        for index, value in present_items(realm, obj, range(index + 1, length)):
+            result = run(undefined, result, value, index, obj)
+    return result
+
+
+ARRAY_WALKS.update(map=map_array, filter=filter_array, forEach=visit_array, reduce=reduce_array)
 
 
 def sparse_indices(obj, indices):
@@ -18176,12 +18232,12 @@ def set_length_or_throw(obj, length):
 # -- Array: order ------------------------------------------------------------------------
 
 #: Comparators that only subtract: "(a, b) => a.k - b.k || b.n - a.n", and as functions.
-_SUBTRACTING_ARROW = re.compile(
+_SUBTRACTING_ARROW = LatePattern(
     r"\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*=>\s*([\w$.\[\]|\s-]+)", re.A)
-_SUBTRACTING_FUNCTION = re.compile(
+_SUBTRACTING_FUNCTION = LatePattern(
     r"function\b[\w$\s]*\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*"
     r"\{\s*return\s+([\w$.\[\]|\s-]+);?\s*\}", re.A)
-_DIFFERENCE = re.compile(
+_DIFFERENCE = LatePattern(
     r"\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*-\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*",
     re.A)
 #: Fewer values are not worth looking at the comparator's text.
@@ -18406,12 +18462,10 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
 def array_filter(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
     test = require_callable(callback).fn
-    target = array_species_create(realm, obj, 0)
-    count = start = 0
     if type(obj) is JSArray and has_array_constructor(realm, obj):
-        target.items, start = kept_values(obj, length, test, receiver)
-        count = len(target.items)
-    for index, value in present_items(realm, obj, range(start, length)):
+        return filter_array(realm, obj, length, test, taken(callback), receiver)
+    target, count = array_species_create(realm, obj, 0), 0
+    for index, value in present_items(realm, obj, range(length)):
         if to_boolean(test(receiver, value, index, obj)):
             append_element(target, count, value)
             count += 1
@@ -18567,15 +18621,7 @@ def array_map(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
     run = require_callable(callback).fn
     if type(obj) is JSArray and has_array_constructor(realm, obj):
-        results = results_of_values(obj, length, run, receiver)
-        if len(results) == length:
-            return JSArray(realm.ArrayPrototype, results)
-        for index, value in present_items(realm, obj, range(len(results), length)):
-            if len(results) < index:
-                results += [HOLE] * (index - len(results))
-            results.append(run(receiver, value, index, obj))
-        results += [HOLE] * (length - len(results))
-        return holey_array(results, realm.ArrayPrototype)
+        return map_array(realm, obj, length, run, taken(callback), receiver)
     target = array_species_create(realm, obj, length)
     for index, value in present_items(realm, obj, range(length)):
         result = run(receiver, value, index, obj)
@@ -18866,7 +18912,9 @@ def declare_shared_methods(method, receive, every_item, items_present, kinds):
     the object and its length; `every_item` and `items_present` walk along indices and yield (index,
     value)."""
     for name, (*search, holes, answer) in SEARCHES.items():
-        declare_search(method(name, 1), receive, every_item if holes else items_present, *search, answer)
+        search_array = declare_search(method(name, 1), receive, every_item if holes else items_present,
+                                      *search, answer)
+        ARRAY_WALKS.setdefault(name, search_array)
     declare_reduction(method("reduce", 1), receive, items_present, False)
     declare_reduction(method("reduceRight", 1), receive, items_present, True)
     for kind in kinds:
@@ -18877,8 +18925,9 @@ def declare_shared_methods(method, receive, every_item, items_present, kinds):
     def for_each(realm, this, callback=undefined, receiver=undefined, *_):
         obj, length = receive(realm, this)
         run = require_callable(callback).fn
-        for index, value in items_present(realm, obj,
-                                          range(visit_values(obj, length, run, receiver), length)):
+        if type(obj) is JSArray:
+            return visit_array(realm, obj, length, run, taken(callback), receiver)
+        for index, value in items_present(realm, obj, range(length)):
             run(receiver, value, index, obj)
         return undefined
 
@@ -18893,36 +18942,44 @@ def declare_shared_methods(method, receive, every_item, items_present, kinds):
 
 def declare_search(declare, receive, walk, outcome, backwards, answer):
     """FindViaPredicate (23.1.3.12.1) and its kin."""
-    def search(realm, this, callback=undefined, receiver=undefined, *_):
-        obj, length = receive(realm, this)
-        test = require_callable(callback).fn
-        start = 0
-        if type(obj) is JSArray and not backwards and takes_at_most(test, 1):
-            items, index = obj.items, -1
+    def search_array(realm, obj, length, test, takes, receiver):
+        items, index = obj.items, -1
+        if not backwards and takes < 4:
             for index, value in enumerate(itertools.islice(items, length)):
-                passed = test(receiver, value)
+                passed = test(receiver, value) if takes < 2 else test(receiver, value, index, obj)
                 if (passed if type(passed) is bool else to_boolean(passed)) is outcome:
                     return answer(index, value)
                 if obj.items is not items:
                     break
-            start = index + 1
-        indices = range(length - 1, -1, -1) if backwards else range(start, length)
+            if index + 1 == length:
+                return answer(-1, undefined)
+        return search_indices(realm, obj, test, receiver, range(length - 1, -1, -1) if backwards
+                              else range(index + 1, length))
+
+    def search_indices(realm, obj, test, receiver, indices):
         for index, value in walk(realm, obj, indices):
             if to_boolean(test(receiver, value, index, obj)) is outcome:
                 return answer(index, value)
         return answer(-1, undefined)
+
+    def search(realm, this, callback=undefined, receiver=undefined, *_):
+        obj, length = receive(realm, this)
+        test = require_callable(callback).fn
+        if type(obj) is JSArray:
+            return search_array(realm, obj, length, test, taken(callback), receiver)
+        return search_indices(realm, obj, test, receiver, range(length - 1, -1, -1) if backwards
+                              else range(length))
     declare(search)
+    return search_array
 
 
 def declare_reduction(declare, receive, walk, backwards):
     def reduce_items(realm, this, callback=undefined, *initial):
         obj, length = receive(realm, this)
         run = require_callable(callback).fn
-        start = 0
-        if type(obj) is JSArray and obj.items and not backwards and takes_at_most(run, 2):
-            result, start = reduce_values(obj, length, run, initial)
-            initial = [result]
-        items = walk(realm, obj, range(length - 1, -1, -1) if backwards else range(start, length))
+        if type(obj) is JSArray and not backwards:
+            return reduce_array(realm, obj, length, run, taken(callback), initial)
+        items = walk(realm, obj, range(length - 1, -1, -1) if backwards else range(length))
         if initial:
             result = initial[0]
         else:
@@ -24756,8 +24813,8 @@ _LEGACY_OCTAL = re.compile("[0-3][0-7]{0,2}|[4-7][0-7]?")
 _DECIMAL_ESCAPE = re.compile("[1-9][0-9]*")
 #: The flags of a group: those that it switches on, and those that it switches off.
 _MODIFIERS = re.compile(r"([ims]*)(?:(-)([ims]*))?:")
-_NAMED_GROUP = re.compile(r"\(\?<([^=!>][^>]*)>")
-_GROUP_SCAN = re.compile(r"\\[\s\S]|\[(?:[^\]\\]|\\[\s\S])*\]?|\((?!\?)|\(\?<(?![=!])")
+_NAMED_GROUP = LatePattern(r"\(\?<([^=!>][^>]*)>")
+_GROUP_SCAN = LatePattern(r"\\[\s\S]|\[(?:[^\]\\]|\\[\s\S])*\]?|\((?!\?)|\(\?<(?![=!])")
 #: Bodies of loops larger than this are not copied for their first turn.
 MAX_NODES_COPIED = 20
 #: A quantifier's limit from which on it is no limit: no string is that long.
@@ -26716,7 +26773,7 @@ class RegExpProgram:
         return self.escaped
 
 
-_UNESCAPED = re.compile("\\\\[\\s\\S]|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\.)*|[/\n\r\u2028\u2029]")
+_UNESCAPED = LatePattern("\\\\[\\s\\S]|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\.)*|[/\n\r\u2028\u2029]")
 _LINE_END_ESCAPES = {"\n": "\\n", "\r": "\\r", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
@@ -28262,7 +28319,7 @@ long: 4=0萬|8=0億|12=0兆 • symbols: JPY=¥|CNY=CN¥;¥|RON=RON;L|KRW=￦;�
  JPY=日圓|TWD=新台幣 • name:   • months: 1月|2月|3月|4月|5月|6月|7月|8月|9月|10月|11月|12月 • days-short: 週日|週一|週二|週三|週四|週五|週六
 eras: 西元前|西元|西元前|西元|西元前|西元 • periods: 00-05 凌晨|05-08 清晨|08-12 上午|12-13 中午|13-19 下午|19-24 晚上
 dates: y年M月d日 EEEE|y年M月d日|y年M月d日|y/M/d • times: Bh:mm:ss [zzzz]|Bh:mm:ss [z]|Bh:mm:ss|Bh:mm
-joints: {1} {0}|{1} {0}|{1} {0}|{1} {0} • formats: Bh=Bh時|Ed=d E|Eh=Eah時|Ehm=EBh:mm|EHm=E HH:mm|Ehms=EBh:mm:ss|
+joints: {1} {0}|{1} {0}|{1} {0}|{1} {0} • formats: Bh=Bh時|Ed=d E|Eh=Eah時|Ehm=EBh:mm|EHm=E HH:mm|Ehms=EBh:mm:ss|
  EHms=E HH:mm:ss|GyM=Gy/M|GyMd=G y/M/d|GyMEd=Gy/M/d（E）|GyMMMEd=Gy年M月d日 E|h=Bh時|H=H時|hm=Bh:mm|hms=Bh:mm:ss|
  MEd=M/d（E）|yMEd=y/M/d（E）|yMEEEEd=y年M月d日 EEEE|yMM=y/MM • appended: z= • range:  –  • hours: h12|h12
 zones: Taipei Standard Time=台北標準時間|Greenwich Mean Time=格林威治標準時間|Coordinated Universal Time=世界標準時間
@@ -28481,11 +28538,11 @@ def likely_subtags():
 
 _LANGUAGE_ID = (r"(?P<language>[a-z]{2,3}|[a-z]{5,8})(?:-(?P<script>[a-z]{4}))?"
                 r"(?:-(?P<region>[a-z]{2}|[0-9]{3}))?(?P<variants>(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*)")
-_LOCALE_ID = re.compile(_LANGUAGE_ID + r"(?P<extensions>(?:-[a-wyz0-9](?:-[a-z0-9]{2,8})+)*)"
-                        r"(?P<private>(?:-x(?:-[a-z0-9]{1,8})+)?)\Z")
-_KEYWORDS = re.compile(r"((?:-[a-z0-9]{3,8})*)((?:-[a-z0-9][a-z](?:-[a-z0-9]{3,8})*)*)\Z")
-_TRANSFORMED = re.compile(f"(?:-(?P<id>{_LANGUAGE_ID}))?"
-                          r"(?P<fields>(?:-[a-z][0-9](?:-[a-z0-9]{3,8})+)*)\Z")
+_LOCALE_ID = LatePattern(_LANGUAGE_ID + r"(?P<extensions>(?:-[a-wyz0-9](?:-[a-z0-9]{2,8})+)*)"
+                         r"(?P<private>(?:-x(?:-[a-z0-9]{1,8})+)?)\Z")
+_KEYWORDS = LatePattern(r"((?:-[a-z0-9]{3,8})*)((?:-[a-z0-9][a-z](?:-[a-z0-9]{3,8})*)*)\Z")
+_TRANSFORMED = LatePattern(f"(?:-(?P<id>{_LANGUAGE_ID}))?"
+                           r"(?P<fields>(?:-[a-z][0-9](?:-[a-z0-9]{3,8})+)*)\Z")
 
 
 class LanguageTag:
@@ -29754,18 +29811,17 @@ class DateSettings(IntlSettings):
         if self.timeStyle:
             pattern = data.list("times")[DATE_STYLES.index(self.timeStyle)]
             self.has_hour = True
-            usual = data.list("hours")[0]
-            if self.hour_cycle != usual \
-                    and (self.hour_cycle in ("h11", "h12")) is not (usual in ("h11", "h12")):
-                wanted = {**skeleton_of(pattern)}
-                wanted["h" if self.hour_cycle in ("h11", "h12") else "H"] = \
-                    (wanted.pop("h", None) or wanted.pop("H"))[:1].replace("h", "H")
-                pattern = composed_pattern(data, wanted)
-            pattern = set_hours(pattern, _HOUR_LETTERS[self.hour_cycle])
         if self.dateStyle:
             place = DATE_STYLES.index(self.dateStyle)
             date = data.list("dates")[place]
             pattern = joined(data.list("joints")[place], pattern, date) if pattern else date
+        if self.timeStyle:
+            twelve = self.hour_cycle in ("h11", "h12")
+            wanted = skeleton_of(pattern)
+            if ("h" in wanted) is not twelve:
+                wanted["h" if twelve else "H"] = wanted.pop("H" if twelve else "h").replace("h", "H")
+                pattern = composed_pattern(data, wanted)
+            pattern = set_hours(pattern, _HOUR_LETTERS[self.hour_cycle])
         self.pattern = pattern
 
     def compose(self):
@@ -29776,8 +29832,6 @@ class DateSettings(IntlSettings):
             text = _LETTERS[name][width]
             letter = {"z": "z", "O": "z", "v": "z"}.get(text[0], text[0])
             wanted["h" if letter == "H" and twelve else letter] = text
-        if "B" in wanted and "H" in wanted:
-            del wanted["B"]
         self.has_hour = "hour" in self.fields
         self.pattern = composed_pattern(self.data, wanted)
         if self.has_hour:
@@ -29820,6 +29874,8 @@ _FIELD_OF = {"G": "era", "y": "year", "M": "month", "L": "month", "E": "weekday"
              "a": "dayPeriod", "B": "dayPeriod", "h": "hour", "H": "hour", "K": "hour", "k": "hour",
              "m": "minute", "s": "second", "S": "fractionalSecond", "z": "timeZoneName", "v": "timeZoneName",
              "O": "timeZoneName"}
+#: The letters of fields that only stand for another form of a field.
+_KIN = {"L": "M", "c": "E", "K": "h", "k": "H", "v": "z", "O": "z"}
 _HOUR_LETTERS = {"h11": "K", "h12": "h", "h23": "H", "h24": "k"}
 _DATE_LETTERS = "GyMEd"
 
@@ -29842,7 +29898,7 @@ def skeleton_of(pattern):
     result = {}
     for letter, text in pattern_tokens(pattern):
         if letter and letter != "a":
-            result[{"L": "M", "c": "E", "K": "h", "k": "H", "v": "z", "O": "z"}.get(letter, letter)] = text
+            result[_KIN.get(letter, letter)] = text
     return result
 
 
@@ -29901,7 +29957,7 @@ def adjusted_pattern(data, pattern, fields, wanted):
     """A pattern with the widths that were asked for."""
     result = ""
     for letter, text in pattern_tokens(pattern):
-        kind = {"L": "M", "c": "E", "v": "z", "O": "z"}.get(letter, letter)
+        kind = _KIN.get(letter, letter)
         asked, given = wanted.get(kind), fields.get(kind, text)
         if not letter:
             result += "'" + text.replace("'", "''") + "'"
@@ -29919,6 +29975,8 @@ def adjusted_pattern(data, pattern, fields, wanted):
 
 def composed_pattern(data, wanted):
     """The pattern for {letter: text}, with what the nearest format lacks appended."""
+    if "H" in wanted:
+        wanted = {letter: text for letter, text in wanted.items() if letter != "B"}
     pattern, fields, missing = best_format(data, wanted)
     if not set(missing) - {"S"} and ("S" not in missing or "s" in wanted):
         return adjusted_pattern(data, pattern, fields, wanted)
@@ -30693,7 +30751,7 @@ DURATION_UNITS = ("years", "months", "weeks", "days", "hours", "minutes", "secon
                   "microseconds", "nanoseconds")
 _CLOCK_UNITS = DURATION_UNITS[4:7]
 _NUMERIC = ("numeric", "2-digit", "fractional")
-_ISO_DURATION = re.compile(
+_ISO_DURATION = LatePattern(
     r"([+-]?)P(?=[0-9T])(?:(\d{1,20})Y)?(?:(\d{1,20})M)?(?:(\d{1,20})W)?(?:(\d{1,20})D)?"
     r"(?:T(?=\d)(?:(\d{1,20})H)?(?:(\d{1,20})M)?(?:(\d{1,20})(?:[.,](\d{1,9}))?S)?)?",
     re.IGNORECASE | re.ASCII)
@@ -30894,12 +30952,12 @@ MAX_INSPECT_COLUMNS = 12
 _ANSI = {"number": (33, 39), "string": (32, 39), "symbol": (32, 39), "boolean": (33, 39),
          "undefined": (90, 39), "null": (1, 22), "special": (36, 39), "date": (35, 39),
          "regexp": (31, 39)}
-_ANSI_CODE = re.compile("\x1b\\[[0-9]+m")
+_ANSI_CODE = LatePattern("\x1b\\[[0-9]+m")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z_0-9]*\Z")
 _ESCAPED = re.compile("[\x00-\x1f\x7f-\x9f\\\\]|[\ud800-\udbff](?![\udc00-\udfff])"
                       "|(?<![\ud800-\udbff])[\udc00-\udfff]")
 _SHORT_ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", "\\": "\\\\"}
-_ERROR_NAME = re.compile(r"[\w$]*Error(?=:|\n|\Z)")
+_ERROR_NAME = LatePattern(r"[\w$]*Error(?=:|\n|\Z)")
 
 
 def inspect_value(realm, value, depth=2, colors=False, proxies=False):
@@ -31827,8 +31885,8 @@ _DRIVE_LETTER = re.compile(r"[A-Za-z][:|]\Z")
 _STARTS_WITH_DRIVE = re.compile(r"[A-Za-z][:|](?:[/\\]|\Z)")
 _DOT_SEGMENTS = {".": 1, "%2e": 1, "..": 2, ".%2e": 2, "%2e.": 2, "%2e%2e": 2}
 _FORBIDDEN_HOST = re.compile(r"[\x00\t\n\r #/:<>?@\[\\\]^|]")
-_FORBIDDEN_DOMAIN = re.compile(r"[\x00-\x20#%/:<>?@\[\\\]^|\x7f]")
-_IGNORED_IN_DOMAIN = re.compile("[\u00ad\u200b\u2060\ufeff]")
+_FORBIDDEN_DOMAIN = LatePattern(r"[\x00-\x20#%/:<>?@\[\\\]^|\x7f]")
+_IGNORED_IN_DOMAIN = LatePattern("[\u00ad\u200b\u2060\ufeff]")
 _CONTROL_OR_SPACE = "".join(map(chr, range(0x21)))
 
 
@@ -32815,8 +32873,8 @@ def global_btoa(realm, this, *args):
 
 _VOID_ELEMENTS = frozenset(
     "area base br col embed hr img input link meta param source track wbr".split())
-_ELEMENT_NAME = late_pattern(r"[A-Za-z][\w.:-]*", way="fullmatch")
-_ATTRIBUTE_NAME = late_pattern(r"""[^\s"'<>/=\x00-\x1f\x7f]+""", way="fullmatch")
+_ELEMENT_NAME = LatePattern(r"[A-Za-z][\w.:-]*")
+_ATTRIBUTE_NAME = LatePattern(r"""[^\s"'<>/=\x00-\x1f\x7f]+""")
 _ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "defaultValue": "value",
                     "defaultChecked": "checked", "xmlnsXlink": "xmlns:xlink"}
 _ATTRIBUTE_NAMES |= {"xlink" + name: "xlink:" + name.lower() for name in
@@ -32844,28 +32902,28 @@ _NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"
 _ADDRESSES = frozenset("action background cite data formaction from href manifest ping poster src to values "
                        "xlink:href".split())
 _SPECIAL_ATTRIBUTES = _ADDRESSES | {"srcdoc"}
-_CODE_ADDRESS = late_pattern(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECASE)
+_CODE_ADDRESS = LatePattern(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECASE)
 #: Elements in which browsers read text as code, and those in which they find no other elements.
 _CODE_ELEMENTS = frozenset(("script", "style"))
 _TEXT_ELEMENTS = _CODE_ELEMENTS | {"iframe", "noembed", "noframes", "textarea", "title", "xmp"}
 #: What begins in a template with `<`: a tag ([1] is its / and [2] its name), or a comment and the like. A
 #: value stands there as U+0000. (HTML, 13.2.5: tokenization)
-_MARKUP = late_pattern(r"<(?:!--|[!?]|/(?![A-Za-z\0]|\Z)|(/?)([A-Za-z\0][^ \t\n\r\f/>]*))", way="search")
-_ATTRIBUTE = late_pattern(r"""[ \t\n\r\f/]*(=?[^ \t\n\r\f/>=]*)(?:[ \t\n\r\f]*=[ \t\n\r\f]*("[^"]*(?:"|\Z)|"""
+_MARKUP = LatePattern(r"<(?:!--|[!?]|/(?![A-Za-z\0]|\Z)|(/?)([A-Za-z\0][^ \t\n\r\f/>]*))")
+_ATTRIBUTE = LatePattern(r"""[ \t\n\r\f/]*(=?[^ \t\n\r\f/>=]*)(?:[ \t\n\r\f]*=[ \t\n\r\f]*("[^"]*(?:"|\Z)|"""
                           r"""'[^']*(?:'|\Z)|[^ \t\n\r\f>"'][^ \t\n\r\f>]*)?)?""")
-_COMMENT_END, _TAG_END = late_pattern("--!?>", way="search"), late_pattern(">", way="search")
+_COMMENT_END, _TAG_END = LatePattern("--!?>"), LatePattern(">")
 #: Properties of CSS whose numbers are no lengths.
-_PLAIN_NUMBERS = late_pattern(
+_PLAIN_NUMBERS = LatePattern(
     "(?:Webkit|Moz|ms|O)?(?:animationIterationCount|aspectRatio|borderImage(?:Outset|Slice|Width)|"
     "columnCount|columns|(?:fill|flood|stop|stroke)?opacity|flex(?:Grow|Shrink)?|fontWeight|"
     "grid(?:Area|Column|Row)(?:End|Start)?|lineClamp|lineHeight|order|orphans|scale|"
-    "stroke(?:Dasharray|Dashoffset|Miterlimit|Width)|tabSize|widows|zIndex|zoom)", re.IGNORECASE, "fullmatch")
-_STYLE_NAME = late_pattern(r"-{0,2}[A-Za-z][\w-]*", way="fullmatch")
+    "stroke(?:Dasharray|Dashoffset|Miterlimit|Width)|tabSize|widows|zIndex|zoom)", re.IGNORECASE)
+_STYLE_NAME = LatePattern(r"-{0,2}[A-Za-z][\w-]*")
 _STYLE_STRING = r'''"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*\''''
 #: A value in CSS that ends where it ends: no ; or } and no open text, comment or parenthesis.
-_STYLE_VALUE = late_pattern(
+_STYLE_VALUE = LatePattern(
     rf"""(?:[^;{{}}()"'\\/]|/(?!\*)|{_STYLE_STRING}|\((?:[^()"'\\]|{_STYLE_STRING}|\((?:[^()"'\\]|"""
-    rf"""{_STYLE_STRING}|\([^()"'\\]*\))*\))*\))*""", way="fullmatch")
+    rf"""{_STYLE_STRING}|\([^()"'\\]*\))*\))*\))*""")
 _TO_ESCAPE = re.compile("""[&<>"']""")
 _TO_ESCAPE_AGAIN = re.compile("""[<>"']""")
 _HTML_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
@@ -32932,7 +32990,7 @@ class HtmlAttribute(HtmlText):
         self.name, self.before, self.is_first, self.is_whole = name.lower(), before, is_first, is_whole
 
     def is_code(self, text):
-        return self.name in _ADDRESSES and _CODE_ADDRESS(re.sub(r"[\t\n\r]", "", text[:200])) is not None
+        return self.name in _ADDRESSES and _CODE_ADDRESS.match(re.sub(r"[\t\n\r]", "", text[:200])) is not None
 
     def check(self, written):
         whole = self.before + written if self.is_first else written
@@ -32946,7 +33004,7 @@ class HtmlAttribute(HtmlText):
         if self.name.startswith("on") and not self.is_whole:
             raise JSTypeError(f"A text cannot be put into {self.name}, which has code: put it into an "
                               "attribute such as data-name, which the code reads as this.dataset.name")
-        if self.name == "style" and not self.is_whole and not _STYLE_VALUE(text):
+        if self.name == "style" and not self.is_whole and not _STYLE_VALUE.fullmatch(text):
             raise JSTypeError(f"{display(text[:40])} cannot be a value in style: it would begin another one")
         text = escaped_html(text)
         return escaped_html(text) if self.name == "srcdoc" else text
@@ -32974,8 +33032,8 @@ class HtmlWord:
             return value.text
         text = to_string(value) if type(value) in (str, int, float) else " "
         word = self.before + text
-        if _ELEMENT_NAME(word) if self.is_name else \
-                _ATTRIBUTE_NAME(text) and not word.lower().startswith("on"):
+        if _ELEMENT_NAME.fullmatch(word) if self.is_name else \
+                _ATTRIBUTE_NAME.fullmatch(text) and not word.lower().startswith("on"):
             return text
         raise JSTypeError(f"{display(value)} cannot stand inside a tag, outside of quotes: write "
                           'name="${…}", or html.raw(text) for attributes that are your own')
@@ -32994,10 +33052,10 @@ def read_template(texts):
     def ends_inside(what):
         raise JSTypeError(f"The template ends inside {what}")
 
-    while found := _MARKUP(text, at):
+    while found := _MARKUP.search(text, at):
         pass_texts(found.start())
         if found[2] is None:
-            end = (_COMMENT_END if found[0] == "<!--" else _TAG_END)(text, at + 2)
+            end = (_COMMENT_END if found[0] == "<!--" else _TAG_END).search(text, at + 2)
             pass_texts((end or ends_inside("a comment")).end())
             continue
         before, is_open, _ = found[2].partition("\0")
@@ -33005,7 +33063,7 @@ def read_template(texts):
             return [*places, HtmlWord(before, is_name=True)]
         is_end, tag, at = found[1], found[2].lower(), found.end()
         while not text.startswith(">", at):
-            found = _ATTRIBUTE(text, at)
+            found = _ATTRIBUTE.match(text, at)
             name, value = found.groups("")
             before, is_open, _ = name.partition("\0")
             if is_open:
@@ -33110,9 +33168,9 @@ def style_text(value):
         item = value.get(key) if type(key) is str else undefined
         if item is undefined or item is null or item is False or item == "":
             continue
-        is_length = type(item) in (int, float) and item != 0 and not _PLAIN_NUMBERS(key)
+        is_length = type(item) in (int, float) and item != 0 and not _PLAIN_NUMBERS.fullmatch(key)
         text = to_string(item)
-        if not _STYLE_NAME(key) or not _STYLE_VALUE(text):
+        if not _STYLE_NAME.fullmatch(key) or not _STYLE_VALUE.fullmatch(text):
             raise JSTypeError(f"{display(key[:40])}: {display(text[:40])} cannot be in style: it would begin "
                               "another property")
         name = key if key.startswith("--") else \
@@ -33141,7 +33199,7 @@ def add_attributes(realm, parts, name, props):
                 if value:
                     parts.append(" " + shown)
                 continue
-        if not _ATTRIBUTE_NAME(shown):
+        if not _ATTRIBUTE_NAME.fullmatch(shown):
             raise JSTypeError(f"{json.dumps(key[:60])} cannot be the name of an attribute of <{name}>")
         if is_callable(value):
             raise JSTypeError(f"The attribute {key} of <{name}> is a function, which cannot be sent to a "
@@ -33174,7 +33232,7 @@ def global_h(realm, this, kind=undefined, props=undefined, *children):
         parts = []
         add_child(realm, parts, call(kind, undefined, given), HTML_TEXT)
         return make_html(realm, parts)
-    if kind.__class__ is not str or not _ELEMENT_NAME(kind):
+    if kind.__class__ is not str or not _ELEMENT_NAME.fullmatch(kind):
         raise JSTypeError(f"{display(kind)} cannot be an element: it is the name of one, such as \"p\", or a "
                           "function that returns one")
     parts = ["<" + kind]
@@ -33935,8 +33993,8 @@ def encode_multipart(pairs):
     return b"".join([*pieces, f"--{boundary}--\r\n".encode()]), boundary
 
 
-_FORM_BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
-_FORM_NAMES = re.compile(r';\s*(name|filename)="([^"]*)"', re.IGNORECASE)
+_FORM_BOUNDARY = LatePattern(r';\s*boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
+_FORM_NAMES = LatePattern(r';\s*(name|filename)="([^"]*)"', re.IGNORECASE)
 #: Parts that a form may have.
 MAX_FORM_ENTRIES = 10_000
 
@@ -35469,6 +35527,7 @@ def function_helpers(realm, helpers):
 
 protector("push_untouched", ArrayPrototype=("push",))
 protector("pop_untouched", ArrayPrototype=("pop",))
+protector("callbacks_untouched", ArrayPrototype=(*CALLBACK_METHODS, "constructor"), Array=(SYM_SPECIES,))
 protector("call_untouched", FunctionPrototype=("call",))
 protector("map_methods_untouched", MapPrototype=("get", "has", "set", "delete"))
 protector("set_methods_untouched", SetPrototype=("add", "has", "delete"))
@@ -35657,6 +35716,24 @@ def shortcuts_of_math(realm, helpers):
     return quick_abs, quick_floor, quick_max, quick_min, quick_sqrt
 
 
+def callback_helpers(realm, helpers):
+    """Methods of arrays that are called with a function which is written there: it needs no object."""
+    method, make_function, array_proto = helpers["method"], helpers["make_function"], realm.ArrayPrototype
+    protected = realm.protected
+
+    def helper_for(name, walk):
+        def call_back(obj, text, code, info, *initial):
+            if type(obj) is JSArray and not obj.props and obj.attrs is None and obj.proto is array_proto \
+                    and protected["callbacks_untouched"]:
+                return walk(realm, obj, len(obj.items), code, info.takes,
+                            initial if walk is reduce_array else undefined)
+            return method(obj, name, text)(obj, make_function(code, info), *initial)
+        call_back.__name__ = CALLBACK_METHODS[name]
+        return call_back
+
+    return [helper_for(name, ARRAY_WALKS[name]) for name in CALLBACK_METHODS]
+
+
 def iteration_helpers(realm, helpers):
     """Iteration, spread and destructuring of arrays."""
     array_proto, protected = realm.ArrayPrototype, realm.protected
@@ -35723,7 +35800,8 @@ def make_runtime(realm):
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
-                 shortcuts_of_math, shortcuts_of_collections, shortcuts_that_fill, iteration_helpers):
+                 shortcuts_of_math, shortcuts_of_collections, shortcuts_that_fill, callback_helpers,
+                 iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
     return runtime
 
@@ -36622,8 +36700,8 @@ _GIVEN_NAMES = {"process": ('require("node:process")', 'import process from "nod
                                  'import { setImmediate } from "node:timers"'),
                 "require": (None, 'import { createRequire as _r } from "node:module"; '
                                   "const require = _r(import.meta.url)")}
-_GIVEN = re.compile(r"(?<![.\w$])(?:require(?=\([\"'])|(?:" + "|".join(list(_GIVEN_NAMES)[:-1])
-                    + r")\b(?!\s*:))")
+_GIVEN = LatePattern(r"(?<![.\w$])(?:require(?=\([\"'])|(?:" + "|".join(list(_GIVEN_NAMES)[:-1])
+                     + r")\b(?!\s*:))")
 
 
 def compile_common_js(source, filename):
@@ -37052,7 +37130,7 @@ def blamed_on(module, key):
 
 
 #: What a text must have to be a module; the parser decides.
-_MODULE_WORDS = re.compile(r"\b(?:import|export)\b")
+_MODULE_WORDS = LatePattern(r"\b(?:import|export)\b")
 
 
 def is_module(source, name):
@@ -37908,8 +37986,8 @@ def print_to_terminal(level, text):
 
 
 #: Errors of Python's own that generated code may raise, and what they are in JavaScript.
-_UNBOUND = re.compile("'([^']*)")     # Python cuts long names off
-_EMPTY_CELL = re.compile("^v$|Cell' object has no attribute 'v'$")
+_UNBOUND = LatePattern("'([^']*)")     # Python cuts long names off
+_EMPTY_CELL = LatePattern("^v$|Cell' object has no attribute 'v'$")
 
 
 #: New objects between two runs of Python's garbage collector, at the least.
@@ -39503,8 +39581,8 @@ MAX_KEPT_CONNECTIONS = 16
 #: Hosts whose requests are counted, for the dashboard.
 MAX_COUNTED_HOSTS = 50
 
-_OPEN_HOST = re.compile(r"(\*|(?:\*\.)?[\w-]+(?:\.[\w-]+)*|\[[\da-f:.]+\])(?::(\d{1,5}))?",
-                        re.ASCII | re.IGNORECASE)
+_OPEN_HOST = LatePattern(r"(\*|(?:\*\.)?[\w-]+(?:\.[\w-]+)*|\[[\da-f:.]+\])(?::(\d{1,5}))?",
+                         re.ASCII | re.IGNORECASE)
 
 
 def is_address(name):
@@ -39532,7 +39610,7 @@ def open_hosts(text):
 
 
 #: Names that are given out within a network: they mean private addresses.
-_LOCAL_NAME = re.compile(r"[^.]+|.*\.(?:localhost|local|internal|lan|home\.arpa|test)", re.IGNORECASE)
+_LOCAL_NAME = LatePattern(r"[^.]+|.*\.(?:localhost|local|internal|lan|home\.arpa|test)", re.IGNORECASE)
 
 
 def is_local_name(host):
@@ -39673,13 +39751,13 @@ def trouble_text(error, host):
         return f"the certificate of {host} is not trusted ({error.verify_message})"
     if type(error).__module__ == "ssl":
         return f"no secure connection to {host} ({(error.reason or 'it does not speak TLS').lower()})"
-    if isinstance(error, http.client.RemoteDisconnected):
+    if isinstance(error, http_client.RemoteDisconnected):
         return f"{host} closed the connection without an answer"
-    if isinstance(error, (http.client.LineTooLong, http.client.BadStatusLine)):
+    if isinstance(error, (http_client.LineTooLong, http_client.BadStatusLine)):
         return f"what {host} answered is not HTTP"
-    if isinstance(error, http.client.IncompleteRead):
+    if isinstance(error, http_client.IncompleteRead):
         return f"{host} ended the connection in the middle of the body"
-    if isinstance(error, http.client.HTTPException):
+    if isinstance(error, http_client.HTTPException):
         return f"what {host} answered is not valid HTTP"
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens at {host}"
@@ -39782,7 +39860,7 @@ class Network:
                 sock.close()
                 failure = failure or error
                 continue
-            connection = http.client.HTTPConnection(host, port)
+            connection = http_client.HTTPConnection(host, port)
             connection.auto_open = 0
             connection.sock = TimedSocket(sock, order.deadline)
             return connection
@@ -39916,7 +39994,7 @@ class Order(Timed):
             if connection is not None:
                 try:
                     return connection, self.send(connection)
-                except (ConnectionError, http.client.RemoteDisconnected):
+                except (ConnectionError, http_client.RemoteDisconnected):
                     connection.close()
                     if self.method not in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE"):
                         raise
@@ -39926,7 +40004,7 @@ class Order(Timed):
             except BaseException:
                 connection.close()
                 raise
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http_client.HTTPException, ValueError) as error:
             raise NetworkTrouble("it was aborted" if self.closed else trouble_text(error, host)) from None
 
     def send(self, connection):
@@ -40004,8 +40082,8 @@ class BodySource:
                 raise ConnectionAbortedError
             piece = self.response.read1(RECEIVE_SIZE)
             if not piece and self.response.length:
-                raise http.client.IncompleteRead(b"")
-        except (OSError, http.client.HTTPException, ValueError) as error:
+                raise http_client.IncompleteRead(b"")
+        except (OSError, http_client.HTTPException, ValueError) as error:
             self.close()
             reason = "it was aborted" if self.order.closed else trouble_text(error, host)
             raise NetworkTrouble(reason) from None
@@ -40044,7 +40122,7 @@ class BodySource:
 
 # -- Functions for a console -------------------------------------------------------------
 
-_DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
+_DECLARATION = LatePattern(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
 
 
 def code_without_types(code, name):
@@ -40183,9 +40261,9 @@ class CommandRealm(ForegroundRealm):
 PROMPT_FILENAME, CODE_FILENAME = "<prompt>", "<code>"
 #: Names that one completion offers.
 MAX_COMPLETIONS = 1000
-_AWAIT_WORD = re.compile(r"\bawait\b")
-_NAME_CHAIN = re.compile(r"(?:([\w$]+(?:\.[\w$]+)*)\.)?([\w$]*)\Z")
-_COMPLETABLE = re.compile(r"[^\W\d][\w$]*\Z|\$[\w$]*\Z")
+_AWAIT_WORD = LatePattern(r"\bawait\b")
+_NAME_CHAIN = LatePattern(r"(?:([\w$]+(?:\.[\w$]+)*)\.)?([\w$]*)\Z")
+_COMPLETABLE = LatePattern(r"[^\W\d][\w$]*\Z|\$[\w$]*\Z")
 
 
 class Incomplete(Exception):
@@ -40509,7 +40587,7 @@ JS2PY_RE = types.SimpleNamespace(compile=lambda *_: None, finditer=Js2PyPattern.
 
 
 #: Names of functions that js2py's translator puts before the line that uses them.
-_JS2PY_INLINE = re.compile(r"PyJs_(?:x\d+|LONG|Object|anonymous)_\d+_")
+_JS2PY_INLINE = LatePattern(r"PyJs_(?:x\d+|LONG|Object|anonymous)_\d+_")
 
 
 def inject_inlines(stack, poll, source):
@@ -40846,8 +40924,8 @@ _TRANSLATED_HOLDER = re.compile(r"PyJsHolder_[0-9a-f]+_\d+\Z")
 _TRANSLATED_LABEL = re.compile(r"JS_(?:BREAK|CONTINUE)_LABEL_[0-9a-f]+\Z")
 _TRANSLATED_CALLS = frozenset((
     "Js", "JsRegExp", "PyJsComma", "PyJsStrictEq", "PyJsStrictNeq", "PyJsBshift", "PyExceptionToJs"))
-_TRANSLATED_VALUES = re.compile(r"(?:x\d+|this|arguments|var|PyJsTemp|PyJsTempException|SWITCHED|"
-                                r"CONDITION)\Z")
+_TRANSLATED_VALUES = LatePattern(r"(?:x\d+|this|arguments|var|PyJsTemp|PyJsTempException|SWITCHED|"
+                                 r"CONDITION)\Z")
 _TRANSLATED_METHODS = frozenset((
     "get", "put", "callprop", "create", "neg", "typeof", "contains", "instanceof", "delete", "to_number",
     "define_own_property", "registers", "register", "_set_name", "force_own_put"))
@@ -41068,7 +41146,7 @@ def meaning(text, words):
     return text
 
 
-_TRANSLATED_NAME = re.compile(r"PyJs(?:Hoisted)?_(x\d+|anonymous|LONG|Object)_")
+_TRANSLATED_NAME = LatePattern(r"PyJs(?:Hoisted)?_(x\d+|anonymous|LONG|Object)_")
 
 
 def named_code(code, words):
@@ -45497,7 +45575,7 @@ class _SdlText:
                 if node.name in seen:
                     self.problem(f'There can be only one {what}{node.name}".', node.name_start)
                 seen.add(node.name)
-        members = {}
+        members, joined = {}, collections.defaultdict(set)
         for node in self.types + self.extensions:
             known = members.setdefault(node.name, set())
             what = "Enum value" if node.kind == "enum" else "Field"
@@ -45506,6 +45584,12 @@ class _SdlText:
                     self.problem(f'{what} "{node.name}.{member.name}" can only be defined once.',
                                  member.start)
                 known.add(member.name)
+            what = f"Union type {node.name} can only include type" if node.kind == "union" \
+                else f"Type {node.name} can only implement"
+            for named in node.interfaces:
+                if named.name in joined[node.name]:
+                    self.problem(f"{what} {named.name} once.", named.start)
+                joined[node.name].add(named.name)
 
 
 def _sdl_definition_signature(node):
@@ -48081,7 +48165,7 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
 
 # -- GraphQL over Server-Sent Events -----------------------------------------------------
 
-_SSE_TOKEN = re.compile(r"[0-9a-f]{32}\Z")
+_SSE_TOKEN = LatePattern(r"[0-9a-f]{32}\Z")
 _SSE_TOKEN_HEADER = "x-graphql-event-stream-token"
 #: The id of the last event of an operation that is over. A browser that comes back with it is told to stop.
 _SSE_LAST_EVENT = "complete"
@@ -50135,8 +50219,8 @@ def validate_string(host, value=undefined, options=undefined):
     return value
 
 
-_NUMBER_GIVEN = re.compile(r"\s*[+-]?(?:\d{1,400}(?:\.\d{0,400})?|\.\d{1,400})(?:[eE][+-]?\d{1,4})?\s*",
-                           re.ASCII)
+_NUMBER_GIVEN = LatePattern(r"\s*[+-]?(?:\d{1,400}(?:\.\d{0,400})?|\.\d{1,400})(?:[eE][+-]?\d{1,4})?\s*",
+                            re.ASCII)
 
 
 @host_function("validate.validateNumber", "value: any, options?: { min?: number, max?: number }", "number",
@@ -50290,7 +50374,7 @@ MAX_TIME = 253_370_764_800_000
 _CRON_FIELDS = (("minute", 0, 59, ""), ("hour", 0, 23, ""), ("day of the month", 1, 31, ""),
                 ("month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
                 ("day of the week", 0, 7, "sun mon tue wed thu fri sat"))
-_CRON_PART = re.compile(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d{1,4}))?")
+_CRON_PART = LatePattern(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d{1,4}))?")
 MAX_CRON_CHARACTERS = 1000
 #: Days that are looked through for the next time: 29 February of a weekday comes after up to 40 years.
 CRON_DAYS = 366 * 41
@@ -50372,8 +50456,8 @@ _STORAGE_TABLES = (
     "CREATE TABLE messages (path TEXT, sequence INTEGER, frame BLOB, filter TEXT, time REAL, "
     "PRIMARY KEY (path, sequence)) WITHOUT ROWID")
 
-_STORED_FRAME = re.compile(rb"id: ([^\r\n\0]{1,400})\n(?:event: [^\r\n\0]*\n)?(?:retry: [0-9]{1,9}\n)?"
-                           rb"(?:data: [^\r\n]*\n)+\n\Z")
+_STORED_FRAME = LatePattern(rb"id: ([^\r\n\0]{1,400})\n(?:event: [^\r\n\0]*\n)?(?:retry: [0-9]{1,9}\n)?"
+                            rb"(?:data: [^\r\n]*\n)+\n\Z")
 
 
 def odd_database_file(path):
@@ -51758,15 +51842,15 @@ _SQL_FUNCTIONS_REFUSED = {
                     ": nothing can interrupt it; merge the objects in JavaScript")}
 
 #: A text, a name in quotes or a comment; a parameter; the end of a statement.
-_SQL_PART = re.compile(r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?|--[^\n]*|/\*(?:.*?\*/|.*)"""
+_SQL_PART = LatePattern(r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?|--[^\n]*|/\*(?:.*?\*/|.*)"""
                        r"""|(?P<parameter>\?\d*|(?<![\w$])[:@$](?:\w|\$)+)|(?P<end>;)""", re.S)
-_SQL_BLANK = re.compile(r"(?:[\s;\ufeff]|--[^\n]*(?:\n|\Z)|/\*(?:.*?\*/|.*))*", re.S)
-_SQL_WORD = re.compile(r"\w*")
-_SQL_TRIGGER = re.compile(r"create\s+(?:temp\s+|temporary\s+)?trigger\b", re.I)
-_SQL_NAMED = re.compile(r'near "(?P<near>.+)": syntax error|unrecognized token: "(?P<token>.+)"|(?:no such '
-                        r'(?P<kind>table|column|function|index|view|trigger|module|collation sequence)|'
-                        r'ambiguous column name): (?P<name>.+)|table \S+ has no column named (?P<column>.+)|'
-                        r'(?P<end>incomplete input)', re.S)
+_SQL_BLANK = LatePattern(r"(?:[\s;\ufeff]|--[^\n]*(?:\n|\Z)|/\*(?:.*?\*/|.*))*", re.S)
+_SQL_WORD = LatePattern(r"\w*")
+_SQL_TRIGGER = LatePattern(r"create\s+(?:temp\s+|temporary\s+)?trigger\b", re.I)
+_SQL_NAMED = LatePattern(r'near "(?P<near>.+)": syntax error|unrecognized token: "(?P<token>.+)"|(?:no such '
+                         r'(?P<kind>table|column|function|index|view|trigger|module|collation sequence)|'
+                         r'ambiguous column name): (?P<name>.+)|table \S+ has no column named (?P<column>.+)|'
+                         r'(?P<end>incomplete input)', re.S)
 
 
 class DatabaseError(HostError):
@@ -53464,7 +53548,7 @@ _BEFORE_VALUES = frozenset("return typeof case do else in of instanceof new void
 OpenPlace = collections.namedtuple("OpenPlace", "text offset")
 
 
-_BLANKS = re.compile(r"[ \t]*")
+_BLANKS = LatePattern(r"[ \t]*")
 
 
 def _indentation(source, offset):
@@ -53558,7 +53642,7 @@ def opening_of(error, source):
     return (f"Perhaps the {what}" if perhaps else f"The {what}"), line, column
 
 
-_HTML_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|script)\b", re.IGNORECASE)
+_HTML_PAGE = LatePattern(r"\s*<(?:!doctype|html|head|body|script)\b", re.IGNORECASE)
 
 
 def language_meant(error, source):
@@ -55023,8 +55107,8 @@ _PACKAGE_ENDS = ("", ".js", ".mjs", ".cjs", ".json", "/index.js", "/index.mjs", 
 MAX_PACKAGE_JSON, MAX_PACKAGE_NESTING = 1 << 20, 100
 
 
-_COMMENTS = late_pattern(r"/\*.*?\*/|(?<![:'\"])//[^\n]*", re.DOTALL, "sub")
-_PAGE = late_pattern(r"(?<![.\w$'\"`-])(?<!typeof )(?:document|HTMLElement)(?![\w$'\"`:-])", way="search")
+_COMMENTS = LatePattern(r"/\*.*?\*/|(?<![:'\"])//[^\n]*", re.DOTALL)
+_PAGE = LatePattern(r"(?<![.\w$'\"`-])(?<!typeof )(?:document|HTMLElement)(?![\w$'\"`:-])")
 
 
 class PackageFault(Exception):
@@ -55109,7 +55193,7 @@ def match_exports(table, key, conditions):
 def _mentions_page(path, stamp):
     with open_ordinary(path) as file:
         text = file.read(MAX_PACKAGE_JSON).decode("utf-8", "replace")
-    return _PAGE(_COMMENTS("", text)) is not None
+    return _PAGE.search(_COMMENTS.sub("", text)) is not None
 
 
 def wants_page(path):
@@ -55331,7 +55415,7 @@ def open_ordinary(path, own=False):
 
 #: What a file of the scripts has that is in CommonJS, if it is no module.
 _SETS_EXPORTS = re.compile(r"^[ \t]*(?:module\s*\.\s*)?exports\b\s*[.=\[]", re.MULTILINE).search
-_IMPORTED = re.compile(r"""\b(?:from|import|require)\s*\(?\s*(["'])(\.\.?/[^"'\n]+)\1""")
+_IMPORTED = LatePattern(r"""\b(?:from|import|require)\s*\(?\s*(["'])(\.\.?/[^"'\n]+)\1""")
 
 
 def seeming_imports(folder, name, source):
@@ -55524,11 +55608,11 @@ class JobTimer:
 
 MAX_ENV_FILE = 1_000_000
 #: A setting as dotenv writes it: name, the value in one of three quotes or in none, what follows it.
-_ENV_SETTING = re.compile(
+_ENV_SETTING = LatePattern(
     r"""[^\S\n]*(?:export[ \t]+)?([\w.-]+)[ \t]*=[ \t]*(?:'([^']*)'|"((?:\\.|[^"\\])*)"|`([^`]*)`|"""
     r"""((?:[^\s'"`#][^\n#]*)?))[^\S\n]*(\#[^\n]*)?(?:\n|\Z)""", re.ASCII | re.S)
-_ENV_BLANK = re.compile(r"[^\S\n]*(?:#[^\n]*)?(?:\n|\Z)")
-_ENV_ESCAPE = re.compile(r"""\\([nrt"\\$`'])""")
+_ENV_BLANK = LatePattern(r"[^\S\n]*(?:#[^\n]*)?(?:\n|\Z)")
+_ENV_ESCAPE = LatePattern(r"""\\([nrt"\\$`'])""")
 
 
 class SettingsMistake(Exception):
@@ -55604,7 +55688,7 @@ class Settings:
 # -- Files of assets/ --------------------------------------------------------------------
 
 #: The name of a folder or file that every system takes, and that is not hidden.
-FILE_PART = re.compile(r"(?!\.|(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z))"
+FILE_PART = LatePattern(r"(?!\.|(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z))"
                         r"""[^\x00-\x1f\x7f\ud800-\udfff/\\:*?"<>|]+(?<![. ])""")
 #: Bytes of a file that a script may read or write, of all that it may write; how many files are listed.
 MAX_ASSET_BYTES, MAX_ASSETS_TOTAL, MAX_ASSETS = 10 << 20, 256 << 20, 10_000
@@ -55782,7 +55866,7 @@ class Assets:
 
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
 MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
-_DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
+_DECLARED = LatePattern(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
 #: Kinds of handlers that return what is sent.
 _ANSWERING = frozenset(("httpRoute", "streamCustomization", "use", "after"))
 #: Parts of a handler's argument made when they are read: (realm, (request, args, meta)) -> value.
@@ -57349,12 +57433,11 @@ def public_stamps(folder):
 # ======================================================================================
 # 21  HTTP SERVER
 #
-# `http.server` with `ThreadingMixIn`, minus what is slow or lenient in it. Sockets never block: one
-# thread at a time, the leader, waits for all of them, reads, and answers complete requests itself,
-# so a small request needs no change of thread; when a script's handler keeps the leader busy, the
-# supervisor appoints another thread and the first one steps back when it is done. Slow clients
-# therefore hold memory, never a thread. Requests are parsed strictly, one head at a time, and
-# answered by scripts, by files of public/, or by the functions in `PAGES`, which the next section
+# Sockets never block: one thread at a time, the leader, waits for all of them, reads, and answers
+# complete requests itself, so a small request needs no change of thread; when a script's handler keeps
+# the leader busy, the supervisor appoints another thread and the first one steps back when it is done.
+# Slow clients therefore hold memory, never a thread. Requests are parsed strictly, one head at a time,
+# and answered by scripts, by files of public/, or by the functions in `PAGES`, which the next section
 # fills. Event streams are handed to the broadcaster.
 # ======================================================================================
 
@@ -57615,7 +57698,7 @@ def forwarded_client(fields, proxies):
     return address.removeprefix("::ffff:") if is_address(address) else None
 
 
-_FORWARDED_FOR = re.compile(r"\bfor=(\"[^\"]*\"|[^;,\s]+)", re.IGNORECASE)
+_FORWARDED_FOR = LatePattern(r"\bfor=(\"[^\"]*\"|[^;,\s]+)", re.IGNORECASE)
 
 
 def decode_escapes(text):
@@ -57688,7 +57771,8 @@ class ChunkedBody:
     _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\Z")
 
     #: The first digit of a size below 16 -> a pattern for a run of chunks of that size.
-    _SMALL = {b"%X" % size: re.compile(rb"(?:%X\r\n[\s\S]{%d}\r\n)+" % (size, size)) for size in range(1, 16)}
+    _SMALL = {b"%X" % size: LatePattern(rb"(?:%X\r\n[\s\S]{%d}\r\n)+" % (size, size))
+              for size in range(1, 16)}
 
     def __init__(self, most=MAX_BODY_BYTES):
         self.most = most
@@ -57916,7 +58000,7 @@ def extended_value(text):
     return urllib.parse.unquote_to_bytes(value).decode(codec, "replace") if codec and value else None
 
 
-_ENCODED_WORD = re.compile(r"=\?([\w-]+)(?:\*[\w-]*)?\?([bq])\?([^? ]*)\?=(?:[ \t]+(?==\?))?", re.IGNORECASE)
+_ENCODED_WORD = LatePattern(r"=\?([\w-]+)(?:\*[\w-]*)?\?([bq])\?([^? ]*)\?=(?:[ \t]+(?==\?))?", re.IGNORECASE)
 
 
 def encoded_words(text):
@@ -58269,7 +58353,7 @@ class Gate:
 
 #: Headers by which proxies, tunnels and content networks say that a request comes from elsewhere. There is no
 #: list of all of them: whatever is named like one closes what is for this machine only.
-_FORWARDED = re.compile(
+_FORWARDED = LatePattern(
     r"via|cdn-loop|front-end-https|.*forward.*|proxy-.*|.*-via|"
     r"x-(?:original|real|proxy|proto|scheme|host|url|rewrite|remote|cluster|coming|envoy|amz|azure|arr|"
     r"appengine|cloud|vercel|nf|fastly|akamai|varnish|tunnel|ngrok|client|user-ip|source|http-|https|ssl|"
@@ -58367,8 +58451,8 @@ MAX_WRONG_PASSWORDS = 10
 LOGIN_METADATA = ("user_id", "user_name", "roles")
 #: scrypt (RFC 7914): the cost, size of a block and parallelism of new hashes, and the most memory of any.
 SCRYPT_COSTS, MAX_SCRYPT_MEMORY = (16_384, 8, 1), 64 * 1024 * 1024
-_SCRYPT = re.compile(r"scrypt\$(\d{1,7})\$(\d{1,3})\$(\d{1,2})\$([\w-]{8,100})\$([\w-]{20,200})")
-_SAFE_REDIRECT = re.compile(r"/(?![/\\])[!-~]*")
+_SCRYPT = LatePattern(r"scrypt\$(\d{1,7})\$(\d{1,3})\$(\d{1,2})\$([\w-]{8,100})\$([\w-]{20,200})")
+_SAFE_REDIRECT = LatePattern(r"/(?![/\\])[!-~]*")
 _scrypt_turn = threading.Semaphore(2)
 
 
@@ -59028,7 +59112,7 @@ class Throttle:
 #: Pages larger than this stay as they are.
 MAX_LIVE_BYTES = 4 * 1024 * 1024
 #: What the beginning of a whole page holds, unlike that of a piece of one, and how far to look for it.
-_PAGE_START = re.compile(rb"<html[\s>]|<!doctype\s+html", re.IGNORECASE)
+_PAGE_START = LatePattern(rb"<html[\s>]|<!doctype\s+html", re.IGNORECASE)
 _PAGE_START_BYTES = 4096
 #: Headers that speak about the very bytes of a body, which then may not change.
 _EXACT_HEADERS = frozenset(("content-encoding", "content-range", "content-md5", "digest", "content-digest",
@@ -59164,7 +59248,7 @@ MAX_TYPED_BYTES = 4 << 20
 @functools.lru_cache(1024)
 def http_time(seconds):
     """A time as HTTP writes it."""
-    return email.utils.formatdate(seconds, usegmt=True)
+    return utc_text(seconds * 1000)
 
 
 @functools.lru_cache(1024)
@@ -59399,7 +59483,7 @@ def has_changed(fields, tag, modified):
 def http_date(text):
     """Seconds since 1970 of a date in a header, or None where there is none."""
     try:
-        return email.utils.parsedate_to_datetime(text).timestamp() if text else None
+        return email_utils.parsedate_to_datetime(text).timestamp() if text else None
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
 
@@ -59427,8 +59511,8 @@ CARRIER_PATH = "/engine/streams"
 #: Streams that one carrier carries.
 MAX_CARRIED = 200
 #: Header fields that are those of the request to open a stream, not of the stream.
-_NOT_CARRIED = re.compile(r"accept|accept-encoding|cache-control|connection|content-.*|expect|last-event-id|"
-                          r"origin|sec-websocket-.*|transfer-encoding|upgrade")
+_NOT_CARRIED = LatePattern(r"accept|accept-encoding|cache-control|connection|content-.*|expect|last-event-id|"
+                           r"origin|sec-websocket-.*|transfer-encoding|upgrade")
 
 
 class CarriedStream:
@@ -59553,15 +59637,12 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 DROPPED = 444
 
 
-class RequestReader(http.server.BaseHTTPRequestHandler):
+class RequestReader:
     """Reads requests; what every part of a connection needs.
 
-    Unlike its base class it does nothing when it is made. `serve` is called whenever the socket is
-    ready; it never waits for the socket. `state` says what the connection waits for.
+    `serve` is called whenever the socket is ready; it never waits for the socket. `state` says what the
+    connection waits for.
     """
-
-    protocol_version = "HTTP/1.1"
-    server_version = SERVER_NAME
 
     def __init__(self, request, client_address, server):
         self.request = self.connection = request
@@ -60808,7 +60889,7 @@ class StreamOpener(HookCaller):
 
 #: Subprotocols: an object for each message, as without one; the bare data.
 JSON_PROTOCOL, RAW_PROTOCOL = "aiwebengine.json", "aiwebengine.raw"
-_WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")
+_WEBSOCKET_KEY = LatePattern(r"[A-Za-z0-9+/]{21}[AQgw]==")
 
 
 def check_handshake(head):
@@ -61569,17 +61650,13 @@ class DealtConnections:
             raise ConnectionAbortedError from None
 
 
-class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
+class HTTPServer:
     """Listens, and serves an Application.
 
     `leader` threads: exactly one thread waits for sockets and serves those that are ready, one after
     the other. Each leader has a term. The supervisor ends the term of one that does not come back
     from a request, and lets the next begin; the old one notices when it is done.
     """
-
-    daemon_threads = True
-    allow_reuse_address = os.name == "posix"
-    request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0,
@@ -61628,12 +61705,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._sweep_at = self._warned_at = self._grace_until = self._renew_at = 0.0
         self._reserve = None
         self.listeners = []
-        super().__init__((host, port), SecureHandler if tls else RequestHandler, dealt is None)
-        if dealt is not None:
-            self.socket.close()
-            self.socket = DealtConnections(dealt)
-            self.listeners = [self.socket]
-            self.server_name, self.server_port = host, port
+        self.handler_class = SecureHandler if tls else RequestHandler
+        self.server_name, self.server_port, self.address = host, port, host
+        self.listen(dealt)
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
         self._waker.setblocking(False)
@@ -61642,18 +61716,18 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             listener.setblocking(False)
             self.selector.register(listener, selectors.EVENT_READ, "accept")
 
-    def server_bind(self):
-        """Without the base class's look-up of the host's full name, which can take seconds."""
-        self.socket.close()
-        host, port = self.server_address
-        self.listeners = bound_sockets(host, port, self.shared_port)
-        self.socket = self.listeners[0]
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = host, self.server_address[1]
-
-    def server_activate(self):
-        for listener in self.listeners:
-            listener.listen(self.request_queue_size)
+    def listen(self, dealt):
+        if dealt is not None:
+            self.listeners = [DealtConnections(dealt)]
+            return
+        self.listeners = bound_sockets(self.server_name, self.server_port, self.shared_port)
+        self.address, self.server_port = self.listeners[0].getsockname()[:2]
+        try:
+            for listener in self.listeners:
+                listener.listen(LISTEN_BACKLOG)
+        except OSError:
+            self.server_close()
+            raise
 
     @property
     def url(self):
@@ -61672,12 +61746,6 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._appoint()
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
 
-    def serve_forever(self, poll_interval=0.5):
-        """Serves until `shutdown`."""
-        self.start()
-        while not self._ended.wait(poll_interval):
-            pass
-
     def shutdown(self):
         """Stops listening, lets running requests finish for a moment, closes everything."""
         self.stopping = True
@@ -61692,7 +61760,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.server_close()
 
     def server_close(self):
-        for listener in [self.socket, *self.listeners]:
+        for listener in self.listeners:
             listener.close()
         if self._reserve is not None:
             self._reserve.close()
@@ -61914,7 +61982,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         request.setblocking(False)
         with contextlib.suppress(OSError):
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        handler = self.RequestHandlerClass(request, client_address, self)
+        handler = self.handler_class(request, client_address, self)
         handler.received = received
         mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.peer) else MAX_OPEN_OF_ADDRESS
         full = len(self.handlers) >= MAX_OPEN_REQUESTS \
@@ -62083,7 +62151,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             kind = f"Content-Type: {content_type}\r\n" if content_type is not None else ""
             lines = self._first_lines[status, content_type] = (
                 f"HTTP/1.1 {status} {STATUS_TEXT.get(status, 'Status')}\r\nServer: {SERVER_NAME}\r\n"
-                f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: "
+                f"Date: {http_time(now)}\r\nX-Content-Type-Options: "
                 f"nosniff\r\n{kind}{LENGTH_NAME}").encode("latin-1")
         return lines
 
@@ -63202,7 +63270,7 @@ def render_source(source, line, column=None, around=SOURCE_AROUND):
     return '<pre tabindex="0">' + "".join(shown) + "</pre>"
 
 
-_WORD = re.compile(r"[\w$]+|.")
+_WORD = LatePattern(r"[\w$]+|.")
 
 
 def render_place(text, column):
@@ -64119,7 +64187,7 @@ MAX_REPLAY_BYTES = 64 * 1024
 _HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "expect", "keep-alive",
                           "upgrade", "te", "trailer", "accept-encoding"))
 CONSOLE_FILE = "<console>"
-_VARIABLE = re.compile(r"\A\s*(?:let|const|var)\s+(?=[\w$]+\s*=)")
+_VARIABLE = LatePattern(r"\A\s*(?:let|const|var)\s+(?=[\w$]+\s*=)")
 
 
 def json_answer(value, status=200):
@@ -64305,15 +64373,14 @@ def replay_request(handler, head, body):
                            "it cannot be sent again")
     try:
         return json_answer(send_again(handler.server, entry))
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http_client.HTTPException) as error:
         raise Refusal(502, f"No answer came: {type(error).__name__}: {error}") from None
 
 
 def send_again(server, entry):
     """Makes the request of a log entry over a connection of its own; what came back, as plain data."""
-    name, port = server.server_address[:2]
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
-    connection = http.client.HTTPConnection(name, port, timeout=REPLAY_SECONDS)
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.address, server.address)
+    connection = http_client.HTTPConnection(name, server.server_port, timeout=REPLAY_SECONDS)
     started = time.perf_counter()
     try:
         connection.putrequest(entry.head.method, entry.head.target, skip_host=True, skip_accept_encoding=True)
@@ -64603,7 +64670,7 @@ def unchanged_file(path, name, tag):
     return data
 
 
-_TEXT_LINE_END = re.compile("(\r\n|\r|\n)")
+_TEXT_LINE_END = LatePattern("(\r\n|\r|\n)")
 
 
 def text_to_write(text, old):
@@ -68084,7 +68151,7 @@ class Server:
 
     @property
     def port(self):
-        return self._http.server_address[1]
+        return self._http.server_port
 
     @property
     def http(self):
@@ -69164,8 +69231,8 @@ STARTER_TYPES = {
          "const entries: Entry[] = [];"),
         ("(author, text)", "(author: string, text: string)"), ("errors[0]", "errors?.[0]")),
 }
-_TYPED_BY_COMMENT = late_pattern(
-    r"/\*\* (?:(.*?) )?@param \{(\w+)\} \w+ \*/\n(function \w+\(.*)\) \{", way="sub")
+_TYPED_BY_COMMENT = LatePattern(
+    r"/\*\* (?:(.*?) )?@param \{(\w+)\} \w+ \*/\n(function \w+\(.*)\) \{")
 
 
 def in_typescript(kind, files):
@@ -69176,7 +69243,7 @@ def in_typescript(kind, files):
             script = f"{kind}.tsx" if kind == "poll" else f"{kind}.ts"
             name = script if name == f"{kind}.js" else re.sub(r"\.js$", ".ts", name)
             text = text.replace(f"{kind}.js", script)
-            text = _TYPED_BY_COMMENT(lambda match: (f"// {match[1]}\n" if match[1] else "")
+            text = _TYPED_BY_COMMENT.sub(lambda match: (f"// {match[1]}\n" if match[1] else "")
                                      + f"{match[3]}: {match[2]}) {{", text)
             for plain, typed in STARTER_TYPES[kind]:
                 text = text.replace(plain, typed, 1)
@@ -69238,8 +69305,8 @@ def rate(text):
     return float(found[1])
 
 
-_ORIGIN = re.compile(r"([a-z][a-z\d+.-]*)://([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?/?", re.ASCII | re.IGNORECASE)
-_HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
+_ORIGIN = LatePattern(r"([a-z][a-z\d+.-]*)://([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?/?", re.ASCII | re.IGNORECASE)
+_HOST_NAME = LatePattern(r"[\w-]+(\.[\w-]+)*|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
 
 
 def base_path(text):
@@ -69493,6 +69560,8 @@ def option_parser():
 def own_command():
     """How this program is called, as somebody would type it."""
     python = next((name for name in ("python", "python3", "py") if shutil.which(name)), sys.executable)
+    if __name__ == "__main__" and __spec__ is not None:
+        return f"{shell_word(python)} -m {__spec__.name}"
     return f"{shell_word(python)} {shell_word(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
 
 
@@ -69628,11 +69697,11 @@ test("a tick reaches the subscribers", async () => {
 - Each test file has its own copy of the scripts, newly loaded.
 """
 
-_DECLARED_TYPE = re.compile(
+_DECLARED_TYPE = LatePattern(
     r"(?:/\*\*(?P<doc>(?:[^*]|\*(?!/))*)\*/\n)?"
     r"(?P<code>(?:declare \w+|interface|type) (?P<name>\w+)(?:: (?P<type>\w+);|.*?))\n(?=\n|/\*\*|declare |"
     r"type |interface |\Z)", re.S)
-_MEMBER = re.compile(r"  (?:/\*\*(?P<doc>(?:[^*]|\*(?!/))*)\*/\n  )?(?P<code>\S[^\n]*(?:\n {4}[^\n]*)*)\n")
+_MEMBER = LatePattern(r"  (?:/\*\*(?P<doc>(?:[^*]|\*(?!/))*)\*/\n  )?(?P<code>\S[^\n]*(?:\n {4}[^\n]*)*)\n")
 
 
 def plain_doc(text):
@@ -69781,7 +69850,7 @@ def show_docs(name):
     return EXIT_OK
 
 
-_INLINE = re.compile(r"`(?P<code>[^`]+)`|\*\*(?P<bold>.+?)\*\*|(?P<text>[^`*]+|.)")
+_INLINE = LatePattern(r"`(?P<code>[^`]+)`|\*\*(?P<bold>.+?)\*\*|(?P<text>[^`*]+|.)")
 
 
 def inline_html(text):
@@ -70126,10 +70195,10 @@ def no_scripts(scripts, options):
 
 # -- The map of this file ----------------------------------------------------------------
 
-_BANNER = re.compile(r"# ={40,}\n# (\d+)  (.+)", re.M)
-_SUBSECTION = re.compile(r"^# -- (.+?) -{2,}$", re.M)
-_MARK = re.compile(r"^    # -- (.+?) -{2,}$", re.M)
-_DEFINITION = re.compile(r"^( *)(class|def) (\w+)", re.M)
+_BANNER = LatePattern(r"# ={40,}\n# (\d+)  (.+)", re.M)
+_SUBSECTION = LatePattern(r"^# -- (.+?) -{2,}$", re.M)
+_MARK = LatePattern(r"^    # -- (.+?) -{2,}$", re.M)
+_DEFINITION = LatePattern(r"^( *)(class|def) (\w+)", re.M)
 
 
 class OutlineEntry:
@@ -70768,12 +70837,8 @@ def line_diff(actual, expected):
 class LocalServer(HTTPServer):
     """The HTTP server without a port: whoever has it hands it connections."""
 
-    def server_bind(self):
+    def listen(self, dealt):
         self.server_name, self.server_port = "localhost", 0
-        self.server_address = ("localhost", 0)
-
-    def server_activate(self):
-        pass
 
     def server_close(self):
         super().server_close()
@@ -70826,7 +70891,7 @@ class Exchange:
         """Sends the request; returns when it is answered."""
         self.sock, self.far = (CountingSocket(fileno=end.detach()) for end in socket.socketpair())
         self.far.setblocking(False)
-        handler = self.server.RequestHandlerClass(self.far, ("127.0.0.1", 0), self.server)
+        handler = self.server.handler_class(self.far, ("127.0.0.1", 0), self.server)
         handler.received = self.data
         handler.serve()
         received = self.receive()
@@ -71078,22 +71143,23 @@ class MockedNetwork(Network):
 
 
 class TestResult:
-    """What became of one test: `outcome` is passed, failed, skipped or todo; `failure` is text or None,
-    `notes` are lines that scripts or the test wrote; `place` is (file, line) or None."""
+    """What became of one test: `outcome` is passed, failed, skipped or todo; `failure` is text or None, and
+    `message` says it without the place; `notes` are lines that scripts or the test wrote; `place` is
+    (file, line) or None."""
 
     def __init__(self, file, name, outcome="passed"):
         self.file, self.name, self.outcome = file, name, outcome
         self.seconds = 0.0
         self.declared = []              # (file, line, column) of its declaration, if it was declared
-        self.kind = self.failure = self.place = None
+        self.kind = self.failure = self.message = self.place = None
         self.notes = []
 
 
 # -- Script tests: one file --------------------------------------------------------------
 
 #: What the log says of a handler that failed: of an error that the test got as its answer.
-_HANDLER_FAILED = re.compile(r"^\S+: (?:route|use|after|stream|query|mutation|subscription) .*?(?:: the "
-                             "(?:handler|resolver) |names the handler )")
+_HANDLER_FAILED = LatePattern(r"^\S+: (?:route|use|after|stream|query|mutation|subscription) .*?(?:: the "
+                              "(?:handler|resolver) |names the handler )")
 
 
 class ScriptTests:
@@ -71239,8 +71305,8 @@ class ScriptTests:
 
     # -- telling what went wrong ----
 
-    def failed(self, result, text, kind="Error"):
-        result.outcome, result.failure, result.kind = "failed", text, kind
+    def failed(self, result, text, kind="Error", message=None):
+        result.outcome, result.failure, result.kind, result.message = "failed", text, kind, message or text
         return result
 
     def explain(self, result, error, seconds=None):
@@ -71268,7 +71334,7 @@ class ScriptTests:
         if len(places) > 1:
             parts += [f"    at {name}:{line}:{column}" for name, line, column in places]
         result.place = first[:2] if first[1] else None
-        self.failed(result, "\n".join(part for part in parts if part), kind)
+        self.failed(result, "\n".join(part for part in parts if part), kind, text)
 
     def sources(self):
         hosts = [*self.app.hosts.values(), *([self.host] if self.host is not None else [])]
@@ -71650,9 +71716,8 @@ class JunitReporter:
         if result.outcome in ("skipped", "todo"):
             inside.append("      <skipped/>")
         if result.failure:
-            first = next((line for line in result.failure.split("\n") if line.startswith(result.kind)),
-                         result.failure.split("\n")[0])
-            inside.append(f'      <failure type="{self.text(result.kind)}" message="{self.text(first)}">'
+            first = self.text(result.message.split("\n")[0])
+            inside.append(f'      <failure type="{self.text(result.kind)}" message="{first}">'
                           f"{self.text(result.failure)}</failure>")
         if result.notes:
             inside.append("      <system-out>" + self.text("\n".join(text for _, text in result.notes))
