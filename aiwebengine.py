@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            472
+     1  This page: contents, imports, version                                            475
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
@@ -47,33 +47,34 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           177
           Resolving names                                                                853
           Types of variables                                                             370
-     8  Values and objects                                                             1,309
+     8  Values and objects                                                             1,354
           Property descriptors                                                           209
-          Ordinary objects                                                               476
-          Functions                                                                      137
+          Ordinary objects                                                               524
+          Functions                                                                      134
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,136
+     9  Conversions and operators                                                      1,138
           Numbers and text                                                               124
           Type conversion                                                                283
-          Objects                                                                        165
+          Objects                                                                        166
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,970
+    10  Code generator                                                                 5,175
           Nodes of Python                                                                201
-          Functions and their variables                                                  548
+          Functions and their variables                                                  565
           Statements                                                                     215
-          Loops, jumps and try                                                           623
+          Loops, jumps and try                                                           634
           Destructuring                                                                  176
           Expressions                                                                    266
           Classes                                                                        187
           Operators                                                                      580
-          Assignments                                                                    346
-          Members and calls                                                              695
+          Assignments                                                                    364
+          Members and calls                                                              717
           Members as targets                                                             100
-          Questions about nodes                                                          252
-          Compiling a source text                                                        532
+          Questions about nodes                                                          263
+          Compiling a source text                                                        535
+          Keeping compiled packages                                                      121
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,307
           Helpers shared by the built-ins                                                 92
@@ -191,21 +192,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,558
+    15  Realm, jobs and timers                                                         5,589
           Helpers of generated code: any realm                                           373
-          Helpers of generated code: one realm                                           298
-          Helpers of generated code: shortcuts                                           753
+          Helpers of generated code: one realm                                           292
+          Helpers of generated code: shortcuts                                           767
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        674
-          Freeing in slices                                                              183
-          Deadlines                                                                      525
+          Modules                                                                        677
+          Freeing in slices                                                              185
+          Deadlines                                                                      530
           Values for a reader that chooses                                               102
           Output                                                                          35
           Threads for scripts                                                            139
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   540
-          Realm: running code, values in and out                                         532
+          Realm: objects, errors, jobs                                                   549
+          Realm: running code, values in and out                                         536
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                          100
@@ -265,7 +266,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,182
+    20  Scripts: loading and hot reload                                                4,184
           Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               82
@@ -277,11 +278,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
-          One script                                                                     442
-          All scripts                                                                    776
+          One script                                                                     447
+          All scripts                                                                    777
           Files of scripts                                                               149
           Live pages                                                                     201
-    21  HTTP server                                                                    4,726
+    21  HTTP server                                                                    4,743
           Request heads                                                                  203
           Request bodies                                                                 268
           Responses of handlers                                                          203
@@ -292,7 +293,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Live pages                                                                      48
           Static files                                                                   345
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        242
+          One connection: reading                                                        245
           One connection: answering                                                      338
           One connection: GraphQL and routes of scripts                                  302
           One connection: around requests                                                206
@@ -301,8 +302,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        165
           Requests as scripts see them                                                   208
           TLS                                                                            139
-          The server                                                                     597
-    22  Pages                                                                          5,919
+          The server                                                                     610
+    22  Pages                                                                          5,954
           Page kit                                                                       141
           Page kit: texts of code                                                        251
           Live pages                                                                     258
@@ -311,13 +312,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   122
           Dashboard: facts                                                               376
           Dashboard: the live channel                                                    181
-          Dashboard: actions                                                             389
+          Dashboard: actions                                                             396
           Editor: files                                                                  242
-          Dashboard: the look                                                            395
-          Colours of source texts                                                         80
+          Dashboard: the look                                                            398
+          Colours of source texts                                                         71
           Editor: the look                                                                61
           Editor: the script                                                             292
-          Dashboard: the script                                                          714
+          Dashboard: the script                                                          748
           Dashboard: requests and storage                                                294
           QR codes                                                                       149
           For other devices                                                               58
@@ -326,17 +327,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,470
+    23  Command line                                                                   4,538
           Starters: what they share                                                      125
           Starters: their files                                                          784
-          Starters: in TypeScript                                                        105
-          Options                                                                        310
+          Starters: in TypeScript                                                        136
+          Options                                                                        312
           Documentation                                                                  404
-          The program                                                                    224
+          The program                                                                    225
           The map of this file                                                            56
-          Serving                                                                        186
-          Script tests                                                                   397
-          Script tests: requests and streams                                             323
+          Serving                                                                        187
+          Script tests                                                                   426
+          Script tests: requests and streams                                             327
           Script tests: one file                                                         449
           Reports of tests                                                               264
           Several processes                                                              270
@@ -365,10 +366,11 @@ import collections
 import contextlib
 import copy
 import datetime
+import email.utils
 import errno
 import functools
 import heapq
-import http
+import html
 import importlib.util
 import io
 import ipaddress
@@ -376,6 +378,7 @@ import itertools
 import json
 import math
 import operator
+import marshal
 import os
 import pathlib
 import posixpath
@@ -387,6 +390,7 @@ import selectors
 import shutil
 import signal
 import socket
+import socketserver
 import stat
 import struct
 import sys
@@ -424,15 +428,9 @@ class LateModule:
     def __getattr__(self, attribute):
         if attribute.startswith("__"):
             raise AttributeError(attribute)
-        # OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has this.
-        sys.modules.setdefault("ssl", ssl)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
-        try:
-            value = getattr(importlib.import_module(self.__name__), attribute)
-        finally:
-            if sys.modules.get("ssl") is ssl:
-                del sys.modules["ssl"]
+        value = getattr(importlib.import_module(self.__name__), attribute)
         setattr(self, attribute, value)
         return value
 
@@ -449,11 +447,16 @@ class LatePattern:
         return value
 
 
-(decimal, difflib, email_utils, fractions, hashlib, hmac, html, http_client, secrets, shlex, sqlite3, ssl,
- textwrap, traceback, uuid, zoneinfo) = map(LateModule, (
-     "decimal difflib email.utils fractions hashlib hmac html http.client secrets shlex sqlite3 ssl textwrap "
-     "traceback uuid zoneinfo").split())
+(decimal, difflib, fractions, hashlib, hmac, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid,
+ zoneinfo) = map(LateModule, ("decimal difflib fractions hashlib hmac secrets shlex sqlite3 ssl textwrap "
+                              "traceback uuid zoneinfo").split())
 
+# OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has the stand-in.
+sys.modules.setdefault("ssl", ssl)
+import http.client
+import http.server
+if sys.modules["ssl"] is ssl:
+    del sys.modules["ssl"]
 try:
     from _sha2 import sha256            # what hashlib has without OpenSSL
 except ImportError:
@@ -7683,16 +7686,31 @@ def order_keys(keys):
 
 # -- Ordinary objects --------------------------------------------------------------------
 
+#: `props` of functions nobody has looked into yet, `found` of objects for which nothing was found. Never
+#: written to.
+UNTOUCHED = {}
+
+
+def begin_object(this, proto, props=None):
+    """The `__init__` of objects that have none of their own."""
+    this.proto = proto
+    this.props = {} if props is None else props
+    this.attrs = None
+
+
 class JSObject:
-    """An ordinary object (10.1).
+    """An ordinary object (10.1). Without an `__init__`, CPython makes it faster: see ordinary_object().
 
     proto   its prototype: a JSObject or None
     props   data properties: property key -> value, in insertion order (private names too)
     attrs   None while the object is extensible and every property is a plain one; otherwise a
             dict of *all* property keys in order -> attribute bits or Accessor
+    found   functions that were found along `proto`, for generated code: see InheritedAttrs; nothing where
+            `attrs` is not None, or in a subclass
+    own     `props`, where names may be read from it and changed in it straight; otherwise nothing
     """
 
-    __slots__ = ("proto", "props", "attrs", "__weakref__")
+    __slots__ = ("proto", "props", "attrs", "found", "__weakref__")
 
     #: What Object.prototype.toString and the console call it.
     class_name = "Object"
@@ -7701,11 +7719,13 @@ class JSObject:
     #: fn(this, *args) of callable objects; ctor(new_target, *args) of constructors.
     fn = None
     ctor = None
+    #: `found` of the instances of classes.
+    found_below = None
 
-    def __init__(self, proto, props=None):
-        self.proto = proto
-        self.props = {} if props is None else props
-        self.attrs = None
+    def __init_subclass__(cls):
+        cls.found = UNTOUCHED
+        if cls.__init__ is object.__init__:
+            cls.__init__ = begin_object
 
     # -- internal methods ----
 
@@ -7726,6 +7746,8 @@ class JSObject:
                 break
             walk = walk.proto
         self.proto = proto
+        if type(self) is JSObject:
+            self.found = UNTOUCHED
         note_prototype(proto)
         if isinstance(self.attrs, ProtectedAttrs):
             for key in self.attrs.relied_on:
@@ -7745,6 +7767,8 @@ class JSObject:
         """`attrs`, made first if this was a plain object."""
         if self.attrs is None:
             self.attrs = {key: DEFAULT_ATTRS for key in self.props if type(key) is not PrivateKey}
+            if type(self) is JSObject:
+                self.found = UNTOUCHED
         return self.attrs
 
     def get_own(self, key):
@@ -7924,6 +7948,19 @@ class JSObject:
             raise JSTypeError(f"Cannot delete property '{key_text(key)}' of {object_text(self)}")
 
 
+JSObject.own = JSObject.props
+
+
+def ordinary_object(proto, props=None):
+    """OrdinaryObjectCreate (10.1.12); takes the dict over."""
+    this = JSObject()
+    this.proto = proto
+    this.props = {} if props is None else props
+    this.attrs = None
+    this.found = UNTOUCHED
+    return this
+
+
 def object_attributes(text):
     """attributes() for a class of objects: its constructor takes their prototype first."""
     return attributes(text, "proto; props={} attrs=None")
@@ -7939,16 +7976,22 @@ def subject_of(value):
 
 
 class InheritedAttrs(ProtectedAttrs):
-    """The `attrs` of a prototype on a chain along which methods were found. For each key of such a method
-    `relied_on` has the prototypes below that keep it in their `props`, until it is changed here. (They do not
-    have it in their `attrs`: so it is no property of theirs, and is only found faster.)"""
+    """The `attrs` of a prototype on a chain along which methods and getters were found: `found`, which the
+    objects below have as well, holds their Python functions, as long as nothing changes, by their keys,
+    those of getters by "get key". For each key that was found here or passed by, `relied_on` has the
+    prototypes that have it in `found`."""
 
-    __slots__ = ()
+    __slots__ = ("found",)
+
+    def __init__(self, attrs, owner):
+        super().__init__(attrs, owner, None, {})
+        self.found = {}
 
     def note(self, key, value):
         for heir in self.relied_on.get(key, ()):
-            if key not in heir.attrs:
-                heir.props.pop(key, None)
+            if type(heir.attrs) is InheritedAttrs:
+                heir.attrs.found.pop(key, None)
+                heir.attrs.found.pop("get " + key, None)
         if key in self.relied_on:
             self.relied_on[key] = weakref.WeakSet()
 
@@ -7960,28 +8003,34 @@ class InheritedAttrs(ProtectedAttrs):
         self.relied_on[key].add(heir)
 
     def replaced_by(self, kind, attrs):
+        self.found.clear()
         for key in self.relied_on:
             self.note(key, ABSENT)
         return SealedAttrs({key: int(flags) if type(flags) is ProtectedFlags else flags
                             for key, flags in attrs.items()})
 
 
-def keep_inherited(proto, key, function):
-    """Keeps the method that the instances of an ordinary prototype inherit from one farther up."""
-    chain, holder = [], proto
+def keep_found(obj, key, function):
+    """Keeps the method or getter that an ordinary object inherits from ordinary prototypes, for all objects
+    like it; gives its Python function."""
+    chain, holder = [], obj.proto if obj.attrs is None else None
     while type(holder) is JSObject and type(holder.special_attrs()) in (dict, InheritedAttrs):
         chain.append(holder)
         if key in holder.attrs:
             break
         holder = holder.proto
     else:
-        return
-    if holder is not proto and holder.props.get(key) is function:
+        return function.fn
+    flags = holder.attrs[key]
+    is_getter = type(flags) is Accessor
+    if (flags.getter if is_getter else holder.props.get(key)) is function:
         for holder in chain:
             if type(holder.attrs) is dict:
-                holder.attrs = InheritedAttrs(holder.attrs, holder, None, {})
-            holder.attrs.rely_on(key, proto)
-        proto.props[key] = function
+                holder.attrs = InheritedAttrs(holder.attrs, holder)
+            holder.attrs.rely_on(key, obj.proto)
+        obj.found = obj.proto.attrs.found
+        obj.found["get " + key if is_getter else key] = function.fn
+    return function.fn
 
 
 class JSLazyObject(JSObject):
@@ -7993,6 +8042,7 @@ class JSLazyObject(JSObject):
     """
 
     __slots__ = ()
+    own = UNTOUCHED
 
     def __init__(self, proto, props, makers):
         self.proto = proto
@@ -8016,6 +8066,7 @@ class JSLazyObject(JSObject):
                 props[key] = makers[key](realm, subject)
         self.__class__ = JSObject
         self.attrs = None
+        self.found = UNTOUCHED
 
     @property
     def props(self):
@@ -8213,10 +8264,6 @@ def fitted_arguments(args, least, most):
     return args[:most] + (undefined,) * (least - len(args))
 
 
-#: `props` of functions nobody has looked into yet. Never written to.
-UNTOUCHED = {}
-
-
 class JSFunction(JSObject):
     """A function object (10.2, 10.3).
 
@@ -8225,7 +8272,7 @@ class JSFunction(JSObject):
     `home` is the realm where fn does not tell it, `fields` the instance fields of classes.
     """
 
-    __slots__ = ("fn", "ctor", "info", "home", "fields")
+    __slots__ = ("fn", "ctor", "info", "home", "fields", "found_below")
     class_name = "Function"
     exotic = True
 
@@ -8238,6 +8285,7 @@ class JSFunction(JSObject):
         self.info = info
         self.home = None
         self.fields = None
+        self.found_below = None
 
     #: (function) -> its `prototype` property; its realm. The realm section puts functions here.
     make_prototype = realm_of = staticmethod(lambda function: undefined)
@@ -8688,13 +8736,14 @@ class JSStringObject(JSPrimitiveObject):
 
 #: What generated code finds in every realm, by name. Section 15 adds functions made for one realm.
 RUNTIME = {
-    "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "hole": HOLE, "interrupt": False,
-    "text_length": len, "allocate": object.__new__, "JSObject": JSObject, "JSArray": JSArray,
-    "JSFunction": JSFunction, "Accessor": Accessor, "JSError": JSError, "FinallyLeft": FinallyLeft,
+    "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "nobody": ordinary_object(None),
+    "hole": HOLE, "interrupt": False,
+    "text_length": len, "JSObject": JSObject, "JSArray": JSArray,
+    "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, float, str, bool, list, len, range, checked_text,
-        abs, math.sqrt, math.floor, ord)}}
+        AttributeError, GeneratorExit, BaseException, Exception, type, int, float, str, bool, list, len,
+        range, checked_text, abs, math.sqrt, math.floor, ord)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -9154,7 +9203,8 @@ def construct(function, args=(), new_target=None):
         new_target = function
     ctor = function.ctor
     if ctor is True:
-        this = JSObject(prototype_for(new_target, lambda: JSFunction.realm_of(function).ObjectPrototype))
+        this = ordinary_object(prototype_for(
+            new_target, lambda: JSFunction.realm_of(function).ObjectPrototype))
         result = function.fn(this, *args)
         return result if isinstance(result, JSObject) else this
     return ctor(new_target, *args)
@@ -9911,6 +9961,8 @@ class Unit:
         self.getters = frozenset(_GETTERS.findall(source)) if "get " in source else ()
         #: Whether a finally block is_copied_much().
         self.must_outline = False
+        #: The code object before with_pool().
+        self.bare = None
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
         self.positions = None
 
@@ -10371,13 +10423,15 @@ class FunctionEmitter(NodeMaker):
         if RECURSION_UNCHECKED:
             self.emit_value(self.call("check_depth"))
         if self.constructor == "base":          # what new_instance() does, without the call
-            fields = self.python("initialize_fields(this, new_target)") if self.has_fields else []
+            fields = self.python("initialize_fields(this, {klass})", klass=self.class_value()) \
+                if self.has_fields else []
             self.emit_python("""
-                if new_target is {klass}:
-                    this = allocate(JSObject)
+                if new_target.found_below is not None:
+                    this = JSObject()
                     this.proto = new_target.props["prototype"]
                     this.props = {}
                     this.attrs = None
+                    this.found = new_target.found_below
                     {fields}
                 else: this = new_instance(new_target, {klass})""", klass=self.class_value(), fields=fields)
         elif self.constructor == "derived":
@@ -10603,8 +10657,14 @@ class FunctionEmitter(NodeMaker):
     def dict_of(self, obj):
         """The name of the dict that goes with a variable, or None."""
         props = self.attribute(obj, "props")
+        if isinstance(obj, ast.Name) and obj.id == "this" and self.constructor is None:
+            return self.placed(obj, ".props", self.attribute(obj, "own"), "no_props")
         return self.placed(obj, ".props", props if self.is_new(obj) else self.either(
             self.type_is(obj, "JSObject"), props, self.name("no_props")))
+
+    def dict_of_this(self, obj):
+        """dict_of() where `obj` is this; None for anything else. Only an object has what is not empty."""
+        return self.dict_of(obj) if isinstance(obj, ast.Name) and obj.id == "this" else None
 
     def list_of(self, obj):
         """The name of what goes with a variable for reading: the list of an array, a text itself, or
@@ -10622,16 +10682,25 @@ class FunctionEmitter(NodeMaker):
         return self.placed(obj, suffix, self.either(
             self.type_is(obj, "JSArray"), self.attribute(obj, "items"), otherwise))
 
-    def placed(self, obj, suffix, value):
-        """The name that is set to `value` where the variable `obj` was set; None if it has no such place."""
+    def placed(self, obj, suffix, value, otherwise=None):
+        """The name that is set to `value` where the variable `obj` was set; None if it has no such place.
+        `otherwise`: a name for values that have no such attribute, which is slow."""
         place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) and self.runs_often() else None
         if place is None:
             return None
         name = obj.id + suffix
         if not place.test.value:
             place.test, place.body = self.const(True), []
-        if not any(statement.targets[0].id == name for statement in place.body):
-            place.body.append(self.node(ast.Assign, [self.store(name)], value))
+            if otherwise is not None:
+                place.body = self.python("""
+                    try: pass
+                    except AttributeError: pass""")
+        body = place.body if otherwise is None else place.body[0].body
+        if not any(isinstance(made, ast.Assign) and made.targets[0].id == name for made in body):
+            body.append(self.node(ast.Assign, [self.store(name)], value))
+            if otherwise is not None:
+                place.body[0].handlers[0].body.append(
+                    self.node(ast.Assign, [self.store(name)], self.name(otherwise)))
         return self.name(name)
 
     def is_new(self, obj):
@@ -10943,18 +11012,20 @@ class CountedLoop:
 
 class RowKeeper(ast.NodeTransformer):
     """What a loop keeps of arrays in arrays: `found` has the code that finds each list, by its name. That
-    runs again after all that may call a function of the script: a valueOf could replace one of them."""
+    runs again after all that may call a function of the script: a valueOf could replace one of them. Where
+    the loop writes elements, of such lists only, `arrays` has the names of the outer arrays: none of these
+    may be among its own elements, or a write could replace a list."""
 
     #: What generated code calls that runs nothing of the script.
     SAFE = frozenset(
         "abs checked_text fix_number floor len ord range sqrt stop strict_equal text_length too_long "
         "type".split())
 
-    def __init__(self, loop):
-        self.loop, self.found = loop, {}
+    def __init__(self, loop, arrays):
+        self.loop, self.arrays, self.found = loop, arrays, {}
 
     def visit_Call(self, node):
-        if isinstance(node.func, ast.Name) and node.func.id in self.SAFE:
+        if getattr(node.func, "id", None) in self.SAFE or getattr(node.func, "attr", None) == "append":
             return self.generic_visit(node)
         if not self.is_flat(node):
             self.generic_visit(node)
@@ -11104,37 +11175,46 @@ class LoopEmitter(StatementEmitter):
     def with_rows(self, node, visit):
         """What visit() emits for a loop; the lists of arrays in arrays that a quiet loop only reads are found
         before it: `row` for a[y][x] where x changes."""
-        if self.rows is not None or not is_quiet(node):
+        written = written_elements(node) if self.rows is None else None
+        if written is None or not all(is_numeric(infer(target.property)) and self.keeps(target.object, node)
+                                      for target in written):
             return self.collect(visit)
-        self.rows = keeper = RowKeeper(node)
+        self.rows = keeper = RowKeeper(node, {
+            part.object.scope.python for part in node.walk()
+            if type(part) is MemberExpression and self.keeps(part, node)} if written else ())
         statements = self.collect(visit)
         self.rows = None
         for find in keeper.found.values():
             self.emit_value(find)
         return [keeper.visit(statement) for statement in statements] if keeper.found else statements
 
-    def row_of(self, node):
-        """The name of the list of a[y], to read from, where the loop around keeps it; else None."""
-        loop = self.rows and self.rows.loop
-        if not loop or not node.computed or type(node.object) is not Identifier:
+    def keeps(self, node, loop):
+        """Whether a loop can keep the list of what a member expression reads."""
+        if not node.computed or type(node.object) is not Identifier:
+            return False
+        variable, kind = node.object.scope, infer(node.property)
+        return type(variable) is Variable and type(kind) is tuple and variable.start <= loop.start \
+            and all(type(part) in (NumericLiteral, BinaryExpression) or type(part) is Identifier
+                    and self.is_own_int(part.scope, loop) and part.scope.start <= loop.start
+                    for part in node.property.walk()) and self.list_of(self.load(node.object)) is not None
+
+    def row_of(self, node, writes=False):
+        """The name of the list of a[y] where the loop around keeps it; else None."""
+        if self.rows is None or type(node) is not MemberExpression or not self.keeps(node, self.rows.loop) \
+                or writes and not self.rows.arrays:
             return None
-        variable, kind, places = node.object.scope, infer(node.property), self.rows.found
-        if type(variable) is not Variable or type(kind) is not tuple or variable.start > loop.start \
-                or not all(type(part) in (NumericLiteral, BinaryExpression) or type(part) is Identifier
-                           and self.is_own_int(part.scope, loop) and part.scope.start <= loop.start
-                           for part in node.property.walk()):
-            return None
+        kind, places = infer(node.property), self.rows.found
         items, key = self.list_of(self.load(node.object)), self.expression(node.property)
-        if items is None:
-            return None
         name = f"{items.id}[{ast.unparse(key)}]"
-        if name not in places and len(places) >= MAX_KEPT_ROWS:
+        if name not in places and len(places) >= MAX_KEPT_ROWS and not writes:
             return None
         places[name] = self.python(
             "({name} := {row}.items if {key} < len({items}) "
             + ("and {key} >= 0 " if kind[0] < 0 else "") +
-            "and type({row} := {items}[{key}]) is JSArray else no_items)",
-            name=name, items=items, key=key, row=name + ".row")
+            "and type({row} := {items}[{key}]) is JSArray "
+            + "".join(f"and {{row}} is not {{array{at}}} " for at in range(len(self.rows.arrays)))
+            + "else no_items)", name=name, items=items, key=key, row=name + ".row",
+            **{f"array{at}": array for at, array in enumerate(sorted(self.rows.arrays))})
         return self.name(name)
 
     def inverse(self, node):
@@ -12861,18 +12941,33 @@ class AssignmentEmitter(OperatorEmitter):
 
     def change_member(self, target, right, change):
         """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
-        obj = self.fixed(target.object, right)
+        row, obj = self.kept_row(target, right)
         key = self.fixed(target.property, right) if target.computed else None
         if key is not None and not is_numeric(infer(target.property)):
             key = self.saved(self.either(self.type_is(key, "int"), key, self.call("member_key", obj, key)))
-        current = self.member(obj, target, key)
+        current = self.member(obj, target, key) if row is None else self.element_of_row(row, target, key)
         value = change(current if isinstance(right, SIMPLE_NODES) else self.saved(current))
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
         if key is None:
             self.put_into_dict(obj, target, value)
         else:
-            self.put_into_list(obj, key, infer(target.property), value)
+            self.put_into_list(obj, key, infer(target.property), value, row)
+
+    def kept_row(self, target, right):
+        """-> (the name of the list of a[y] where a[y][x] is assigned and the loop keeps it, else None; a[y],
+        in a temporary unless evaluating `right` cannot change it)."""
+        row = self.row_of(target.object, True)
+        if row is None:
+            return row, self.fixed(target.object, right)
+        obj = self.array_of_row(target.object)
+        if isinstance(right, SIMPLE_NODES):
+            return row, obj
+        obj = self.saved(self.python("{array} if {row} is not no_items else {obj}", array=row.id + ".row",
+                                     row=row, obj=obj))
+        saved = self.saved(row)
+        saved.kept = row
+        return saved, obj
 
     def is_exchange(self, node):
         """Whether `[a, b] = [b, a]` or the like needs no array: all its parts can be translated twice."""
@@ -12904,17 +12999,20 @@ class AssignmentEmitter(OperatorEmitter):
 
     def store_element(self, target, right):
         """object[index] = value for a Number: straight into the list of an array, or to its end."""
-        obj = self.fixed(target.object, right)
+        row, obj = self.kept_row(target, right)
         key = self.fixed(target.property, right)
         value = self.expression(right)
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
-        self.put_into_list(obj, key, infer(target.property), value)
+        self.put_into_list(obj, key, infer(target.property), value, row)
 
-    def put_into_list(self, obj, key, kind, value):
-        """obj[key] = value, all of them names or constants."""
+    def put_into_list(self, obj, key, kind, value, row=None):
+        """obj[key] = value, all of them names or constants. `row`: the list of `obj` that the loop keeps."""
         items, at_end = self.writable_list_of(obj), [self.type_is(obj, "JSArray")]
-        if items is not None:
+        if row is not None:
+            inside, size, own, items = [], self.call("len", row), row, row
+            at_end = [self.chain(row, (_IS, getattr(row, "kept", row)), (_IS_NOT, self.name("no_items")))]
+        elif items is not None:
             inside, size, own = [], self.call("len", items), self.attribute(obj, "items")
         else:
             items, inside = self.name(self.temporary()), at_end[:]
@@ -13130,10 +13228,10 @@ class CallEmitter(AssignmentEmitter):
             return self.call("super_get", self.load_variable(node.object.scope), self.name("this"),
                              self.member_key(node))
         self.shorten(node)
-        if self.rows is not None and node.computed and type(node.object) is MemberExpression:
+        if self.rows is not None and node.computed and is_numeric(infer(node.property)):
             row = self.row_of(node.object)
-            if row is not None and is_numeric(infer(node.property)):
-                return self.element_of_row(row, node)
+            if row is not None:
+                return self.element_of_row(row, node, self.expression(node.property))
         if node.computed and self.needs_lift(node.property):
             obj = self.saved(self.chain_part(node.object))
         else:
@@ -13215,15 +13313,14 @@ class CallEmitter(AssignmentEmitter):
 
     def got(self, obj, first, key, props, other):
         """obj.key where that may be a getter of the prototype; `other` is what holds for anything else."""
-        own = self.python("{key!r} in {props}", key=key, props=props) if props is not None else \
-            self.python("type({first}) is JSObject and {key!r} in {obj}.props", first=first, obj=obj, key=key)
-        return self.python(
-            "{props}[{key!r}] if {own} else {getter}.fn({obj}) "
-            "if type({obj}) is JSObject and {obj}.attrs is None and type({proto} := {obj}.proto) is JSObject "
-            "and {proto}.attrs is not None and type({getter} := {proto}.attrs.get({key!r})) is Accessor "
-            "and ({getter} := {getter}.getter) is not undefined else {other}",
-            props=props if props is not None else self.attribute(obj, "props"), own=own, key=key, obj=obj,
-            getter=self.temporary(), proto=self.temporary(), other=other)
+        found, function = self.found_along(obj, "get " + key)
+        if props is not None and self.dict_of_this(obj) is None:
+            found = self.both(self.type_is(obj, "JSObject"), found)
+        value = self.python(
+            "{props}[{key!r}] if {key!r} in {props} else {function}({obj}) if {found} else {other}",
+            props=props if props is not None else self.attribute(obj, "props"), key=key, obj=obj,
+            function=function, found=found, other=other)
+        return value if props is not None else self.either(self.type_is(first, "JSObject"), value, other)
 
     def length_of(self, obj, kind):
         if kind == "str":
@@ -13253,11 +13350,14 @@ class CallEmitter(AssignmentEmitter):
         return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
                            "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
 
-    def element_of_row(self, row, node):
+    def array_of_row(self, node):
+        """a[y], where the list that the loop keeps does not serve."""
+        return self.call("get_element", self.expression(node.object), self.expression(node.property))
+
+    def element_of_row(self, row, node, key):
         """a[y][x], where `row` is the list of a[y] or empty."""
-        obj = self.call("get_element", self.expression(node.object.object),
-                        self.expression(node.object.property))
-        key, first = self.reusable(self.expression(node.property))
+        obj = self.array_of_row(node.object)
+        key, first = self.reusable(key)
         kind = infer(node.property)
         checks = [self.compare(first, ast.Lt(), self.call("len", row))]
         if type(kind) is not tuple:
@@ -13536,9 +13636,8 @@ class CallEmitter(AssignmentEmitter):
         kind = infer(nodes[1]) if values else None
         before = [self.compare(first, _IS_NOT, self.const(None))
                   for again, first in parts if first is not again]
-        check, function = self.ordinary_method(obj, obj, self.const(name))
-        result = self.either(check, self.apply(function, [obj, *values]),
-                             self.call(helper, obj, text, *values))
+        result = self.ordinary_method(obj, obj, self.const(name), self.call(helper, obj, text, *values),
+                                      lambda function: self.apply(function, [obj, *values]))
         if kind is None:
             check = "(type({key}) is str or type({key}) not in wrapped_keys)"
         else:
@@ -13682,8 +13781,7 @@ class CallEmitter(AssignmentEmitter):
                 or type(getattr(node.object, "scope", None)) is Variable)):
             return self.call("method", first, key, text), this
         if not (is_array or is_text) or isinstance(node.object, ThisExpression):
-            check, function = self.ordinary_method(first, this, key)
-            return self.either(check, function, slow), this
+            return self.ordinary_method(first, this, key, slow), this
         if is_text and first is this and infer(node.object) == "str":
             return self.python("{found}.fn if {key} in string_methods and type({found} := "
                                "string_methods[{key}]) is JSFunction else {slow}",
@@ -13693,21 +13791,43 @@ class CallEmitter(AssignmentEmitter):
                                "and type({found} := string_methods[{key}]) is JSFunction else {slow}",
                                obj=this if is_array else first, key=key, found=self.temporary(), slow=slow)
         if is_array:
-            check, function = self.ordinary_method(first, this, key, "JSArray")
-            slow = self.either(check, function, slow)
+            slow = self.array_method(first, this, key, slow)
         return slow, this
 
-    def ordinary_method(self, first, obj, key, kind="JSObject"):
-        """-> (a condition that an ordinary object has a function of its own or from its prototype, the Python
-        function); `first` is the code of the object to use first. `kind`: the class for arrays."""
-        props, proto, found = self.temporary(), self.temporary(), self.temporary()
-        check = self.python(
-            "type({first}) is {kind} and ({key} not in ({props} := {obj}.props) and {obj}.attrs is None "
-            "and ({proto} := {obj}.proto) is not None "
+    def array_method(self, first, obj, key, slow):
+        """The Python function of a method that an array has from its prototype or of its own; `first` is the
+        code of the object to use first, `slow` that for anything else."""
+        return self.python(
+            "{found}.fn if type({first}) is JSArray and ({key} not in ({own} := {obj}.props) "
+            "and {obj}.attrs is None and ({proto} := {obj}.proto) is not None "
             "and type({found} := {proto}.props.get({key})) is JSFunction "
-            "or type({found} := {props}.get({key})) is JSFunction)",
-            first=first, obj=obj, key=key, props=props, proto=proto, found=found, kind=kind)
-        return check, self.attribute(self.name(found), "fn")
+            "or type({found} := {own}.get({key})) is JSFunction) else {slow}", first=first, obj=obj, key=key,
+            own=self.temporary(), proto=self.temporary(), found=self.temporary(), slow=slow)
+
+    def ordinary_method(self, first, obj, key, slow, finish=lambda function: function):
+        """The same for an ordinary object. `finish` makes the value from the function."""
+        place, own = self.dict_of_this(obj), self.temporary()
+        inherited, function = self.found_along(obj, key.value)
+        own_function = self.temporary()
+        value = self.python(
+            "{inherited_value} if {key} not in {first} and {inherited} "
+            "else {value} if type({found} := {own}.get({key})) is JSFunction else {slow}",
+            inherited_value=finish(function), key=key, inherited=inherited, found=own_function,
+            first=place or self.walrus(own, self.attribute(obj, "props")), own=place or own, slow=slow,
+            value=finish(self.attribute(self.name(own_function), "fn")))
+        return value if place is not None else self.either(self.type_is(first, "JSObject"), value, slow)
+
+    def found_along(self, obj, key):
+        """-> (a condition that `found` of an ordinary object has a key, its value)"""
+        found, holder = self.temporary(), obj
+        if self.dict_of_this(obj) is not None and self.constructor is None:
+            holder = self.placed(obj, ".object", obj, "nobody")
+        if LOOKS_TWICE:
+            test = "{key!r} in ({found} := {holder}.found)"
+            value = self.python("{found}[{key!r}]", key=key, found=found)
+        else:
+            test, value = "({found} := {holder}.found.get({key!r})) is not None", self.name(found)
+        return self.python(test, key=key, found=found, holder=holder), value
 
     def text(self, node):
         """The source text of a callee, for "x.y is not a function"."""
@@ -14029,18 +14149,29 @@ def is_call_of_math(node):
         and callee.object.name == "Math" and type(callee.object.scope) is not Variable
 
 
-def is_quiet(loop):
-    """Whether a loop contains nothing but arithmetic and reading of elements, and assigns variables only."""
-    return any(type(part) is MemberExpression and part.computed and type(part.object) is MemberExpression
-               and part.object.computed for part in loop.walk()) and not any(
-        isinstance(part, (*FUNCTION_NODES, NewExpression, TaggedTemplateExpression, YieldExpression,
-                          AwaitExpression, SpreadElement, ForOfStatement, ForInStatement, TryStatement,
-                          ClassExpression, ClassDeclaration, ArrayPattern, ObjectPattern, WithStatement))
-        or isinstance(part, CallExpression) and not is_call_of_math(part)
-        or isinstance(part, UnaryExpression) and part.operator == "delete"
-        or isinstance(part, UpdateExpression) and not isinstance(part.argument, Identifier)
-        or isinstance(part, AssignmentExpression) and not isinstance(part.left, Identifier)
-        for part in loop.walk())
+def written_elements(loop):
+    """The members a[y][x] that a loop assigns; None if it contains anything but arithmetic, reading of
+    elements, some of them of arrays in arrays, and assignments to these and to variables."""
+    written, reads = [], False
+    for part in loop.walk():
+        kind = type(part)
+        if kind is MemberExpression:
+            reads = reads or part.computed and type(part.object) is MemberExpression and part.object.computed
+        elif isinstance(part, (
+                *FUNCTION_NODES, NewExpression, TaggedTemplateExpression, YieldExpression,
+                AwaitExpression, SpreadElement, ForOfStatement, ForInStatement, TryStatement,
+                ClassExpression, ClassDeclaration, ArrayPattern, ObjectPattern, WithStatement)) \
+                or kind is CallExpression and not is_call_of_math(part) \
+                or kind is UnaryExpression and part.operator == "delete":
+            return None
+        elif kind is UpdateExpression or kind is AssignmentExpression:
+            target = part.argument if kind is UpdateExpression else part.left
+            if not isinstance(target, Identifier):
+                if type(target) is not MemberExpression or not target.computed \
+                        or type(target.object) is not MemberExpression:
+                    return None
+                written.append(target)
+    return written if reads else None
 
 
 def may_change_arrays(body):
@@ -14651,6 +14782,7 @@ def code_of(unit, module, filename):
         module_code = compile(module, filename, "exec", dont_inherit=True, optimize=0)
     for value in module_code.co_consts:
         if isinstance(value, types.CodeType):
+            unit.bare = value
             return unit.with_pool(value)
     raise AssertionError("the module has no function")
 
@@ -14674,7 +14806,9 @@ def compile_file(source, filename, compiler):
     """compiler(source, filename), or its earlier result if the file is the same."""
     text, compiled = _COMPILED_FILES.get((filename, compiler), (None, None))
     if text != source:
-        compiled = compiler(source, filename)
+        compiled = KEPT_CODE.compiled(source, filename, compiler) if "node_modules/" in filename \
+            else compiler(source, filename)
+        compiled.unit = None
         keep_compiled(_COMPILED_FILES, (filename, compiler), (source, compiled), MAX_COMPILED_FILES)
     return compiled
 
@@ -14687,6 +14821,127 @@ def keep_compiled(table, key, value, most):
         except KeyError:
             break
     return value
+
+
+# -- Keeping compiled packages -----------------------------------------------------------
+
+#: Bytes that may be kept; more, and those that were not used for the longest time are deleted.
+MAX_KEPT_CODE = 256 << 20
+_KINDS = {kind.__name__: kind for kind in (CompiledScript, CompiledModule)}
+
+
+class KeptCode:
+    """What files of packages were compiled to, in a folder, for the next start.
+
+    Python runs whatever such a file says, so it comes from a folder that this user alone can write, and never
+    from a project, which may be somebody else's. Without a folder nothing is kept.
+    """
+
+    def __init__(self):
+        self.wanted = self.folder = None        # the folder that is to be used, and that is used
+        self.engine = ""
+
+    def open(self):
+        """Keeps code in the wanted folder from now on, which is made if need be; if it cannot be: nowhere."""
+        folder, self.wanted = self.wanted, None
+        with contextlib.suppress(OSError):
+            os.makedirs(folder, 0o700, exist_ok=True)
+            if self.is_own(os.lstat(folder), stat.S_ISDIR):
+                own = os.stat(__file__)
+                self.engine = repr((__version__, own.st_size, own.st_mtime_ns, sys.version))
+                self.folder = folder
+                self.make_room()
+
+    @staticmethod
+    def is_own(facts, fits):
+        """Can nobody else write it? On Windows the folder's place takes care of that."""
+        return fits(facts.st_mode) and (os.name == "nt" or facts.st_uid == os.geteuid()
+                                        and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+
+    def make_room(self):
+        files = []
+        for entry in os.scandir(self.folder):
+            with contextlib.suppress(OSError):
+                files.append((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path))
+        left = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files) if left > MAX_KEPT_CODE else ():
+            if left > MAX_KEPT_CODE // 2:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+                left -= size
+
+    def compiled(self, source, filename, compiler):
+        """compiler(source, filename), or what is kept of it."""
+        if self.wanted is not None:
+            self.open()
+        if self.folder is None:
+            return compiler(source, filename)
+        text = "\0".join((self.engine, compiler.__name__, filename, source))
+        name = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        path = os.path.join(self.folder, name)
+        with contextlib.suppress(OSError, ValueError, EOFError, TypeError, KeyError):
+            with open(path, "rb") as file:
+                data = file.read() if self.is_own(os.fstat(file.fileno()), stat.S_ISREG) else b""
+            if hashlib.sha256(data[32:]).digest() == data[:32]:
+                os.utime(path)
+                return self.unpacked(marshal.loads(zlib.decompress(data[32:])), source)
+        compiled = compiler(source, filename)
+        with contextlib.suppress(OSError, ValueError):      # ValueError: marshal cannot write a part
+            data = zlib.compress(marshal.dumps(self.packed(compiled, source)), 1)
+            draft = f"{path}.{os.getpid()}.{threading.get_ident()}"
+            with open(draft, "xb", opener=lambda *facts: os.open(*facts, 0o600)) as file:
+                file.write(hashlib.sha256(data).digest() + data)
+            os.replace(draft, path)
+        return compiled
+
+    @staticmethod
+    def packed(compiled, source):
+        """Its parts, as values that marshal can write. An EvalSite is none: it has the syntax tree."""
+        unit, pool = compiled.unit, []
+        for item in unit.pool:
+            if isinstance(item, FunctionInfo):
+                pool.append([item.text[1:] if name == "text" else getattr(item, name)
+                             for name in FunctionInfo.__slots__])
+            else:
+                pool.append(int(item) if type(item) is JSBigInt else (item.cooked, item.raw)
+                            if isinstance(item, TemplateSite) else item)
+        facts = {name: getattr(compiled, name) for name in compiled.__slots__ if name not in _NOT_KEPT}
+        return (type(compiled).__name__, unit.bare, pool, unit.positions and tuple(unit.positions),
+                None if unit.source == source else unit.source, facts)
+
+    @staticmethod
+    def unpacked(parts, source):
+        """What packed() has put down."""
+        kind, bare, pool, positions, text, facts = parts
+        text = source if text is None else text
+        unit = Unit.__new__(Unit)
+        unit.positions, unit.pool = positions and PositionTable(positions), []
+        for item in pool:
+            if type(item) is list:
+                info = FunctionInfo.__new__(FunctionInfo)
+                for name, value in zip(FunctionInfo.__slots__, item):
+                    setattr(info, name, (text, *value) if name == "text" else value)
+                unit.pool.append(info)
+            else:
+                unit.pool.append(JSBigInt(item) if type(item) is int else TemplateSite(*item))
+        compiled = _KINDS[kind]()
+        for name, value in facts.items():
+            setattr(compiled, name, value)
+        compiled.code, compiled.unit, compiled.tree = unit.with_pool(bare), None, None
+        return compiled
+
+
+#: What CompiledScript and CompiledModule have that belongs to the compiler.
+_NOT_KEPT = frozenset(("code", "unit", "tree"))
+KEPT_CODE = KeptCode()
+
+
+def cache_folder():
+    """The folder of this user for what can be made anew, or None."""
+    base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else \
+        os.path.expanduser("~/Library/Caches") if sys.platform == "darwin" else \
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(base, "aiwebengine") if base and os.path.isabs(base) else None
 
 
 # -- Showing the generated Python --------------------------------------------------------
@@ -14763,7 +15018,7 @@ class PythonDump:
         for statement in statements:
             if isinstance(statement, ast.If) and isinstance(statement.test, ast.Constant) \
                     and isinstance(statement.body[0], (
-                    ast.Pass, ast.Assign)):         # a place for a variable, see FunctionEmitter.make_place
+                    ast.Pass, ast.Assign, ast.Try)):    # a place, see FunctionEmitter.make_place
                 if statement.test.value:
                     result += statement.body
                 continue
@@ -14936,7 +15191,7 @@ class Namespace(BuiltinTable):
             GLOBAL_NAMES[name] = name
 
     def install(self, realm):
-        namespace = JSObject(realm.ObjectPrototype)
+        namespace = ordinary_object(realm.ObjectPrototype)
         setattr(realm, self.name, namespace)
         self.fill(realm, namespace)
         protect(realm, self.name)
@@ -14960,7 +15215,7 @@ class BuiltinClass(BuiltinTable):
         self.name = name
         self.parent = parent
         self.base = base
-        self.make_prototype = prototype or (lambda realm, proto: JSObject(proto))
+        self.make_prototype = prototype or (lambda realm, proto: ordinary_object(proto))
         self.static = BuiltinTable(name)
         self.is_global = is_global
         self.construct_impl = None
@@ -15244,9 +15499,9 @@ OBJECT.methods(
 @OBJECT.constructor(1, call=True)
 def object_construct(realm, new_target, value=undefined, *_):
     if new_target is not undefined and new_target is not realm.Object:
-        return JSObject(proto_from(realm, new_target, "ObjectPrototype"))
+        return ordinary_object(proto_from(realm, new_target, "ObjectPrototype"))
     if value is undefined or value is null:
-        return JSObject(realm.ObjectPrototype)
+        return ordinary_object(realm.ObjectPrototype)
     return to_object(realm, value)
 
 
@@ -15267,7 +15522,7 @@ def object_assign(realm, this, target=undefined, *sources):
 
 @OBJECT.static.method("create", 2)
 def object_create(realm, this, proto=undefined, properties=undefined, *_):
-    obj = JSObject(proto_argument(proto))
+    obj = ordinary_object(proto_argument(proto))
     note_prototype(obj.proto)
     return obj if properties is undefined else define_all(realm, obj, properties)
 
@@ -15312,7 +15567,7 @@ def enumerable_own(realm, value, pick):
 def object_from_entries(realm, this, entries=undefined, *_):
     if entries is undefined or entries is null:
         raise JSTypeError(f"{entries} is not iterable")
-    obj = JSObject(realm.ObjectPrototype)
+    obj = ordinary_object(realm.ObjectPrototype)
     iterator = iterate(realm, entries)
     try:
         for entry in with_polls(iterator):
@@ -15364,7 +15619,7 @@ def has_integrity(obj, frozen):
 @OBJECT.static.method("getOwnPropertyDescriptors", 1)
 def object_get_own_property_descriptors(realm, this, value=undefined, *_):
     obj = to_object(realm, value)
-    result = JSObject(realm.ObjectPrototype)
+    result = ordinary_object(realm.ObjectPrototype)
     for key in with_polls(obj.own_keys()):
         own = obj.get_own(key)
         if own is not None:
@@ -15375,7 +15630,7 @@ def object_get_own_property_descriptors(realm, this, value=undefined, *_):
 @OBJECT.static.method("groupBy", 2)
 def object_group_by(realm, this, items=undefined, callback=undefined, *_):
     groups = group_values(realm, items, callback, to_property_key)
-    return JSObject(None, {key: realm.new_array(values) for key, values in groups})
+    return ordinary_object(None, {key: realm.new_array(values) for key, values in groups})
 
 
 OBJECT.static.method("is", 2)(lambda realm, this, x=undefined, y=undefined, *_: same_value(x, y))
@@ -15920,7 +16175,7 @@ def error_capture_stack_trace(realm, this, obj=undefined, until=undefined, *_):
 
 def call_site(realm, code, lasti):
     """A CallSite of V8's for one frame."""
-    site, (line, column) = JSObject(realm.ObjectPrototype), frame_position(code, lasti)
+    site, (line, column) = ordinary_object(realm.ObjectPrototype), frame_position(code, lasti)
     text = utf16(frame_text(code, lasti).removeprefix("    at "))
     for name, value in {
             "getFileName": utf16(code.co_filename), "getLineNumber": line, "getColumnNumber": column or 1,
@@ -18888,7 +19143,7 @@ def array_with(realm, this, index=undefined, value=undefined, *_):
 
 
 ARRAY.alias(SYM_ITERATOR, "values")
-ARRAY.value(SYM_UNSCOPABLES, lambda realm: JSObject(None, dict.fromkeys((
+ARRAY.value(SYM_UNSCOPABLES, lambda realm: ordinary_object(None, dict.fromkeys((
     "at", "copyWithin", "entries", "fill", "find", "findIndex", "findLast", "findLastIndex", "flat",
     "flatMap", "includes", "keys", "toReversed", "toSorted", "toSpliced", "values"), True)),
     CONFIGURABLE)
@@ -19561,7 +19816,7 @@ class JSCollectionIterator(JSObject):
     __slots__ = ("source", "kind", "position", "era")
 
     def __init__(self, proto, source, kind):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.source = source
         self.kind = kind
         self.position = source.first
@@ -19818,7 +20073,7 @@ class JSWeakRef(JSObject):
     class_name = "WeakRef"
 
     def __init__(self, proto, target):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.reference = (lambda: target) if type(target) is JSSymbol else weakref.ref(target)
         self.kept = None
 
@@ -20242,7 +20497,7 @@ class JSTypedArray(JSObject):
     exotic = True
 
     def __init__(self, proto, kind, buffer, offset, length):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.kind = kind
         self.buffer = buffer
         self.offset = offset
@@ -21148,7 +21403,7 @@ class JSDataView(JSObject):
     class_name = "DataView"
 
     def __init__(self, proto, buffer, offset, size):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.buffer = buffer
         self.offset = offset
         self.fixed = size
@@ -21689,7 +21944,7 @@ def gathering_for(realm, capability, keys):
     """A PromiseGathering that resolves with an array, or with an object without prototype."""
     def resolve(values):
         capability.resolve(realm.new_array(values) if keys is None
-                           else JSObject(None, dict(zip(keys, values))))
+                           else ordinary_object(None, dict(zip(keys, values))))
     return PromiseGathering(realm, resolve)
 
 
@@ -22297,7 +22552,7 @@ def iterator_dispose(realm, this, *_):
 def iterator_construct(realm, new_target, *_):
     if new_target is realm.Iterator:
         raise JSTypeError("Abstract class Iterator not directly constructable")
-    return JSObject(proto_from(realm, new_target, "IteratorPrototype"))
+    return ordinary_object(proto_from(realm, new_target, "IteratorPrototype"))
 
 
 def careful_property(key, value):
@@ -22417,7 +22672,7 @@ def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
     except BaseException as error:
         close_all(records, error)
 
-    return make_helper(realm, records, zipped(records, mode, fill, lambda values: JSObject(
+    return make_helper(realm, records, zipped(records, mode, fill, lambda values: ordinary_object(
         None, dict(zip(keys, values)))))
 
 
@@ -22978,18 +23233,18 @@ def object_maker(realm, mend, has_null, has_escapes):
         for key, value in props.items():
             if type(value) is list:
                 props[key] = mend(value)
-        obj = _bare_object(JSObject)
-        obj.proto, obj.props, obj.attrs = proto, props, None
+        obj = JSObject()
+        obj.proto, obj.props, obj.attrs, obj.found = proto, props, None, UNTOUCHED
         return obj
 
     def make_object_with_nulls(props):
         for key, value in props.items():
             if value is None or type(value) is list:
                 props[key] = mend(value)
-        return JSObject(proto, props)
+        return ordinary_object(proto, props)
 
     def make_object_with_escapes(props):
-        return JSObject(proto, {utf16(key): mend(value) for key, value in props.items()})
+        return ordinary_object(proto, {utf16(key): mend(value) for key, value in props.items()})
     return make_object_with_escapes if has_escapes else \
         make_object_with_nulls if has_null else make_object
 
@@ -26934,7 +27189,7 @@ def named_groups(pattern, values):
     """The `groups` object, from the values of all groups but the first."""
     def value(numbers):
         return next((values[index - 1] for index in numbers if values[index - 1] is not undefined), undefined)
-    return JSObject(None, {name: value(numbers) for name, numbers in pattern.names.items()})
+    return ordinary_object(None, {name: value(numbers) for name, numbers in pattern.names.items()})
 
 
 def match_indices(realm, pattern, match):
@@ -27508,7 +27763,7 @@ class JSRegExpStringIterator(JSObject):
     class_name = "RegExp String Iterator"
 
     def __init__(self, proto, regexp, text, flags):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.regexp = regexp
         self.text = text
         self.is_global = "g" in flags
@@ -28767,14 +29022,14 @@ class JSLocale(JSObject):
 
 def intl_options(realm, options):
     """CoerceOptionsToObject (9.2.10)."""
-    return JSObject(None) if options is undefined else to_object(realm, options)
+    return ordinary_object(None) if options is undefined else to_object(realm, options)
 
 
 def object_options(realm, options):
     """GetOptionsObject (9.2.9), of the classes that came later."""
     if options is not undefined and not isinstance(options, JSObject):
         raise JSTypeError("Incorrect options: expected an object")
-    return JSObject(None) if options is undefined else options
+    return ordinary_object(None) if options is undefined else options
 
 
 class IntlSettings:
@@ -30525,7 +30780,7 @@ class RelativeSettings(IntlSettings):
 
     def read(self, option, options):
         self.choose(option, "style", "numeric")
-        self.number = NumberSettings([self.locale], JSObject(None))
+        self.number = NumberSettings([self.locale], ordinary_object(None))
 
     def map(self, stem):
         """The forms of the style; a shorter style has only what differs from the longer one."""
@@ -30774,7 +31029,7 @@ class DurationSettings(IntlSettings):
             before = self.styles[unit] if position > 3 else ""
         self.fractionalDigits = number_option(options, "fractionalDigits", 0, 9, None)
         list_style = "short" if self.style == "digital" else self.style
-        self.list = ListSettings([self.locale], JSObject(None, {"type": "unit", "style": list_style}))
+        self.list = ListSettings([self.locale], ordinary_object(None, {"type": "unit", "style": list_style}))
 
     def read_unit(self, option, unit, position, before):
         """GetDurationUnitOptions (13.5.6): `before` is the style of the unit before that may be numeric."""
@@ -30887,7 +31142,7 @@ class DurationWriter:
             options.update(roundingMode="trunc", maximumFractionDigits=9 if most is None else most,
                            minimumFractionDigits=most or 0)
         options["numberingSystem"] = self.settings.numberingSystem
-        made = NumberSettings([self.settings.locale], JSObject(None, options))
+        made = NumberSettings([self.settings.locale], ordinary_object(None, options))
         return [(*part, unit[:-1]) for part in format_number_parts(text, made)]
 
     def write_clock(self, first):
@@ -33221,9 +33476,9 @@ def add_attributes(realm, parts, name, props):
 
 @GLOBAL_FUNCTIONS.method("h", 2)
 def global_h(realm, this, kind=undefined, props=undefined, *children):
-    props = props if isinstance(props, JSObject) else JSObject(realm.ObjectPrototype)
+    props = props if isinstance(props, JSObject) else ordinary_object(realm.ObjectPrototype)
     if is_callable(kind):
-        given = JSObject(realm.ObjectPrototype)
+        given = ordinary_object(realm.ObjectPrototype)
         for key in interruptible(props.own_keys()):
             if props.get_own(key).enumerable:
                 given.put(key, props.get(key))
@@ -35242,13 +35497,15 @@ def reading_helpers(realm, helpers):
         """obj.key, key a str."""
         if type(obj) is JSObject:
             holder, may_have_getter = obj, key in Guard.keys
+            if may_have_getter and key not in obj.props and (found := obj.found.get("get " + key)):
+                return found(obj)
             while holder is not None:
                 value = holder.props.get(key)
                 if value is not None:
                     return value
                 if may_have_getter and holder.attrs is not None and key in holder.attrs:
                     getter = holder.attrs[key].getter
-                    return undefined if getter is undefined else getter.fn(obj)
+                    return undefined if getter is undefined else keep_found(obj, key, getter)(obj)
                 holder = holder.proto
                 if holder is not None and holder.exotic:
                     return holder.get(key, obj)
@@ -35283,15 +35540,13 @@ def reading_helpers(realm, helpers):
         elif obj is undefined or obj is null:
             raise JSTypeError(f"Cannot read properties of {obj} (reading '{key_for_message(key)}')")
         elif kind is float and type(obj) is JSArray and key == key and abs(key) < 2 ** 31:
-            index = int(key)
-            if index == key and 0 <= index < len(obj.items):
+            if (index := int(key)) == key and 0 <= index < len(obj.items):
                 return obj.items[index]
         return get_v(realm, obj, to_property_key(key))
 
     def get_length(obj):
-        if type(obj) is str:
-            return len(obj)
-        return len(obj.items) if type(obj) is JSArray else get(obj, "length")
+        return len(obj) if type(obj) is str else len(obj.items) if type(obj) is JSArray \
+            else get(obj, "length")
 
     return get, get_element, get_length
 
@@ -35312,17 +35567,17 @@ def calling_helpers(realm, helpers):
                 props = obj.props
             except AttributeError:
                 return callable_or_refusal(get_v(realm, obj, key), text, realm)
-            proto = obj.proto
             if key in props:
                 function = props[key]
-            elif obj.attrs is not None or proto is None:
+            elif key in obj.found:
+                return obj.found[key]
+            elif obj.attrs is not None or obj.proto is None:
                 function = obj.get(key)
-            elif key in proto.props:
-                function = proto.props[key]
             else:
-                function = get(obj, key)
+                proto = obj.proto
+                function = proto.props[key] if key in proto.props else get(obj, key)
                 if type(obj) is type(proto) is JSObject and type(function) is JSFunction:
-                    keep_inherited(proto, key, function)
+                    return keep_found(obj, key, function)
         if type(function) is JSFunction:
             return function.fn
         return callable_or_refusal(function, text, realm)
@@ -35348,10 +35603,11 @@ def literal_helpers(realm, helpers):
 
     def object_of(props):
         """The value of an object literal; takes the dict over."""
-        this = allocate(JSObject)
+        this = JSObject()
         this.proto = object_proto
         this.props = props
         this.attrs = None
+        this.found = UNTOUCHED
         return this
 
     def array_of(items):
@@ -35369,7 +35625,7 @@ def literal_helpers(realm, helpers):
 
 def constructing_helpers(realm, helpers):
     """Instances of functions and classes."""
-    object_proto, allocate = realm.ObjectPrototype, object.__new__
+    object_proto = realm.ObjectPrototype
 
     def new(callee, text):
         """The Python function that `new callee(…)` calls with the callee and the arguments."""
@@ -35387,10 +35643,12 @@ def constructing_helpers(realm, helpers):
 
     def instance_of_function(callee, x=None, y=None, z=None, *more):
         proto = callee.props.get("prototype") or callee.get("prototype")
-        this = allocate(JSObject)
+        this = JSObject()
         this.proto = proto if type(proto) is JSObject or isinstance(proto, JSObject) else object_proto
         this.props = {}
         this.attrs = None
+        this.found = proto.attrs.found if type(proto) is JSObject and type(proto.attrs) is InheritedAttrs \
+            else UNTOUCHED
         if z is not None:               # a call with a tuple takes longer
             result = callee.fn(this, x, y, z, *more) if more else callee.fn(this, x, y, z)
         elif y is not None:
@@ -35401,16 +35659,7 @@ def constructing_helpers(realm, helpers):
 
     def new_instance(new_target, klass):
         """OrdinaryCreateFromConstructor for a base class, with its fields."""
-        if new_target is klass:         # no script can change this property
-            proto = klass.props["prototype"]
-        else:
-            proto = new_target.props.get("prototype")
-            if not isinstance(proto, JSObject):
-                proto = prototype_for(new_target, realm.object_prototype)
-        this = allocate(JSObject)
-        this.proto = proto
-        this.props = {}
-        this.attrs = None
+        this = ordinary_object(prototype_for(new_target, realm.object_prototype))
         if klass.fields:
             initialize_fields(this, klass)
         return this
@@ -35481,7 +35730,7 @@ def function_helpers(realm, helpers):
         function.fn = code
         function.ctor = info.ctor
         function.info = info
-        function.attrs = function.home = function.fields = None
+        function.attrs = function.home = function.fields = function.found_below = None
         return function
 
     def make_target_function(code, info):
@@ -35490,7 +35739,7 @@ def function_helpers(realm, helpers):
         function.home = realm
         if function.ctor is True:
             def construct_target(new_target, *args):
-                this = JSObject(prototype_for(new_target, realm.object_prototype))
+                this = ordinary_object(prototype_for(new_target, realm.object_prototype))
                 result = code(new_target, this, *args)
                 return result if isinstance(result, JSObject) else this
             function.ctor = construct_target
@@ -36190,7 +36439,7 @@ def make_class(realm, superclass, code, info):
                               + display(proto_parent))
         proto_parent = None if proto_parent is null else proto_parent
         parent = superclass
-    proto = JSObject(proto_parent)
+    proto = ordinary_object(proto_parent)
     note_prototype(proto_parent)
 
     def refuse(this, *args):
@@ -36204,6 +36453,8 @@ def make_class(realm, superclass, code, info):
     klass.props = {"length": info.length, "name": info.name, "prototype": proto}
     klass.attrs = {"length": CONFIGURABLE, "name": CONFIGURABLE, "prototype": 0}
     proto.put("constructor", klass, HIDDEN_ATTRS)
+    proto.attrs = InheritedAttrs(proto.attrs, proto)
+    klass.found_below = proto.attrs.found
     return klass
 
 
@@ -36211,7 +36462,19 @@ def default_constructor(realm, klass, derived):
     """What a class without a constructor runs (15.7.14, step 14)."""
     if not derived:
         new_instance = realm.runtime["new_instance"]
-        return lambda new_target, *args: new_instance(new_target, klass)
+
+        def construct_base(new_target, *_):
+            if new_target.found_below is None:
+                return new_instance(new_target, klass)
+            this = JSObject()
+            this.proto = new_target.props["prototype"]
+            this.props = {}
+            this.attrs = None
+            this.found = new_target.found_below
+            if klass.fields:
+                initialize_fields(this, klass)
+            return this
+        return construct_base
 
     def construct_derived(new_target, *args):
         count = len(args)
@@ -36372,7 +36635,7 @@ class JSGlobal(JSObject):
     exotic = True
 
     def __init__(self, realm):
-        JSObject.__init__(self, None)
+        begin_object(self, None)
         self.realm = realm
         self.parent = None
         self.flags = {}
@@ -36416,7 +36679,7 @@ class JSGlobal(JSObject):
         if type(key) is not str:
             JSObject.store_property(self, key, desc, current)
             return
-        keeper = JSObject(None)
+        keeper = ordinary_object(None)
         if current is not None:
             JSObject.store_property(keeper, key, current, None)
         JSObject.store_property(keeper, key, desc, current)
@@ -36491,7 +36754,7 @@ class JSNamespace(JSObject):
     exotic = True
 
     def __init__(self, cells):
-        JSObject.__init__(self, None)
+        begin_object(self, None)
         self.cells = cells
         self.attrs = SealedAttrs({SYM_TO_STRING_TAG: 0})
         self.props[SYM_TO_STRING_TAG] = "Module"
@@ -36781,6 +37044,7 @@ class ModuleMap:
         self.waited = 0                 # how many modules had to wait so far
         self.required = {}              # name -> `module` of a module in CommonJS, or of JSON for one
         self.thrown = None, ()          # what the last one that failed has thrown, and the calls it left
+        self.reading = ""               # the file that was compiled last
         #: loader(specifier, referrer, type) -> (name, source text); raises HostError. Set by the host.
         self.loader = None
 
@@ -36790,7 +37054,7 @@ class ModuleMap:
 
     def meta(self, filename):
         if filename not in self.metas:
-            self.metas[filename] = JSObject(None, {"url": utf16(filename)})
+            self.metas[filename] = ordinary_object(None, {"url": utf16(filename)})
         return self.metas[filename]
 
     # -- loading and linking ----
@@ -36807,7 +37071,8 @@ class ModuleMap:
         """work(fresh), which loads a graph of modules; all of them get linked, or none stays."""
         fresh = []
         try:
-            module = work(fresh)
+            with self.realm.uncounted():
+                module = work(fresh)
             for one in fresh:
                 one.link(self.realm)
             for one in fresh:
@@ -36877,8 +37142,8 @@ class ModuleMap:
         if name in self.required:
             return self.required[name].get("exports")
         realm = self.realm
-        module = self.required[name] = JSObject(realm.ObjectPrototype)
-        exports = JSObject(realm.ObjectPrototype)
+        module = self.required[name] = ordinary_object(realm.ObjectPrototype)
+        exports = ordinary_object(realm.ObjectPrototype)
         for key, value in (("exports", exports), ("id", utf16(name)), ("filename", utf16(name)),
                            ("loaded", False)):
             module.put(key, value)
@@ -36908,7 +37173,7 @@ class ModuleMap:
         """The `require` of the module of that name."""
         require = self.realm.function(lambda this, specifier=undefined, *_: self.require(specifier, name),
                                       "require", 1)
-        require.put("cache", JSObject(None))
+        require.put("cache", ordinary_object(None))
         require.put("resolve", self.realm.function(
             lambda this, specifier=undefined, *_:
             utf16(self.loader(python_text(to_string(specifier)), name, "require")[0]), "resolve", 1))
@@ -36918,9 +37183,10 @@ class ModuleMap:
         """What require(specifier) gives to a module in CommonJS."""
         if not isinstance(specifier, str):
             raise JSTypeError('The "id" argument must be of type string')
-        name, source = self.loader(python_text(specifier), referrer, "require")
+        with self.realm.uncounted():
+            name, source = self.loader(python_text(specifier), referrer, "require")
         if name not in self.required and name.endswith(".json"):
-            module = self.required[name] = JSObject(self.realm.ObjectPrototype)
+            module = self.required[name] = ordinary_object(self.realm.ObjectPrototype)
             module.put("exports", self.realm.parse_json(source))
         if name in self.required or type(source) is CommonJS:
             return self.run_common_js(name, source)
@@ -36935,7 +37201,7 @@ class ModuleMap:
 
     def native(self):
         """What the modules of node are made of that JavaScript cannot do."""
-        realm, native = self.realm, JSObject(self.realm.ObjectPrototype)
+        realm, native = self.realm, ordinary_object(self.realm.ObjectPrototype)
 
         def inspect(this, value=undefined, depth=2, colors=False, *_):
             return utf16(inspect_value(realm, value, to_number(depth), colors is True))
@@ -36972,19 +37238,19 @@ class ModuleMap:
 
     def compiled(self, name, source):
         """The CompiledModule of a text; one of a package gets what node has as globals."""
+        self.reading = name
         if "node_modules/" not in name:
             return compile_file(source, name, compile_module)
         given = sorted({*_GIVEN.findall(source)})
-        with self.realm.uncounted():
-            while True:
-                head = "".join(_GIVEN_NAMES[word][1] + "; " for word in given)
-                try:
-                    return compile_file(head + source, name, compile_module)
-                except JSSyntaxError as error:          # it has a name of its own, perhaps
-                    if not given:
-                        raise
-                    own = [word for word in given if f"'{word}'" in error.message] or given
-                    given = [word for word in given if word not in own]
+        while True:
+            head = "".join(_GIVEN_NAMES[word][1] + "; " for word in given)
+            try:
+                return compile_file(head + source, name, compile_module)
+            except JSSyntaxError as error:              # it has a name of its own, perhaps
+                if not given:
+                    raise
+                own = [word for word in given if f"'{word}'" in error.message] or given
+                given = [word for word in given if word not in own]
 
     def parse(self, name, source, fresh):
         """Compiles a module and loads what it requests; adds them to `fresh`, what is requested first."""
@@ -37229,6 +37495,8 @@ def _emptied(thing):
     """What an object of a dead realm had that may make circles, and no longer has."""
     had = [thing.props, thing.attrs]
     thing.attrs, thing.props = None, {}
+    if type(thing) is JSObject:
+        thing.found = UNTOUCHED
     if isinstance(thing, JSFunction):
         had += [thing.fn, thing.ctor, thing.fields]
         thing.fn = thing.ctor = thing.fields = None
@@ -37350,8 +37618,8 @@ TURNS_FROM_BYTES = 4 * 1024 * 1024
 STOPPING_SECONDS = 5
 #: Seconds after which the memory of a closed realm is looked for though scripts run.
 STALE_SECONDS = 10
-#: Seconds that compiling a file of a package may take without counting as the script's time.
-MAX_UNCOUNTED_SECONDS = 30
+#: Seconds that reading and compiling what a script imports may take, which do not count as its time.
+MAX_UNCOUNTED_SECONDS = 600
 #: Bytes by which an entry makes the process grow so that what it leaves is freed in slices.
 LARGE_REMAINS = 32 * 1024 * 1024
 #: Bytes by which it grows above its limit before garbage is looked for again.
@@ -37531,11 +37799,12 @@ def out_of_memory(message):
 class Watch:
     """One entry into a realm and until when it may last. `since` and `seconds` are the time and the thread's
     processor time at the watchdog's last look, or when it began (None: not known yet); `memory` is what the
-    realm had when it began."""
+    realm had when it began. What is done `aside` takes none of the time."""
 
-    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds", "stopped")
+    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds", "stopped", "aside")
 
     def __init__(self, realm, seconds):
+        self.aside = False
         self.stopped = False            # was it told to end? It is charged until it does
         self.realm = realm
         self.memory = realm.memory
@@ -37616,14 +37885,16 @@ class Watchdog:
         """What is done in here takes none of the time that a script has."""
         began = time.monotonic()
         with self.lock:
-            watches = [watch for watch in self.watches if watch.realm is realm]
+            watches = [watch for watch in self.watches if watch.realm is realm and not watch.aside]
             for watch in watches:
+                watch.aside = True
                 watch.deadline += MAX_UNCOUNTED_SECONDS
         try:
             yield
         finally:
             with self.lock:
                 for watch in watches:
+                    watch.aside = False
                     watch.deadline -= max(0, MAX_UNCOUNTED_SECONDS - time.monotonic() + began)
 
     def run(self):
@@ -37662,7 +37933,7 @@ class Watchdog:
             if watch.stopped:
                 continue
             if watch.deadline <= now:
-                watch.realm.interrupt_run("time")
+                watch.realm.interrupt_run("aside" if watch.aside else "time")
                 watch.stopped = True
             elif late > HELD_UP_SECONDS and seconds > late / 4:
                 watch.realm.interrupt_run(None)
@@ -37766,6 +38037,8 @@ class Watchdog:
 
     def stop(self, realm, now, reason="memory"):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
+        if any(watch.aside for watch in self.watches if watch.realm is realm):
+            reason = "room"
         realm.interrupt_run(reason)
         for watch in self.watches:
             watch.stopped = watch.stopped or watch.realm is realm
@@ -38355,7 +38628,7 @@ class RealmBase:
         return self.ObjectPrototype
 
     def new_object(self, props=None):
-        return JSObject(self.ObjectPrototype, props)
+        return ordinary_object(self.ObjectPrototype, props)
 
     def lazy_object(self, props, makers, subject=None):
         """An object whose LATER properties in the dict `props` are made by makers[key](realm, subject)."""
@@ -38378,7 +38651,7 @@ class RealmBase:
         return JSFunction(self.FunctionPrototype, fn, FunctionInfo(name, length))
 
     def iter_result(self, value, done):
-        return JSObject(self.ObjectPrototype, {"value": value, "done": done})
+        return ordinary_object(self.ObjectPrototype, {"value": value, "done": done})
 
     def new_error(self, kind, message):
         return make_error(self, kind, message, frames_of_stack(sys._getframe(1)))
@@ -38450,8 +38723,9 @@ class RealmBase:
     # -- entering ----
 
     def interrupt_run(self, reason):
-        """Ends the running entry: its "time" is up, it has too much "memory" or too many "objects"; or (None)
-        lets others run for a moment."""
+        """Ends the running entry: its "time" is up, or that for what is done "aside", it has too much
+        "memory" or too many "objects", or there is no "room" for what is done aside; or (None) lets others
+        run for a moment."""
         if reason is not None:
             self.stop_reason = reason
             self.interruption = Interrupted()
@@ -38609,6 +38883,14 @@ class RealmBase:
             timeout = out_of_memory("the script was stopped: it holds so many objects, about "
                                     f"{self.memory >> 20} MiB, that looking for garbage among them would "
                                     "hold up all others; keep fewer, or start with a larger --max-memory")
+        elif self.stop_reason == "room":
+            timeout = out_of_memory(f"to compile {self.modules.reading} takes more than the "
+                                    f"{WATCHDOG.max_memory >> 20} MiB of memory that scripts may take: start "
+                                    "with a larger --max-memory, or import a smaller package")
+        elif self.stop_reason == "aside":
+            timeout = ScriptTimeout("to read and compile what the script imports took more than "
+                                    f"{MAX_UNCOUNTED_SECONDS} s, up to {self.modules.reading}: import less, "
+                                    "or a smaller package")
         else:
             timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
         timeout.where = "".join("\n" + frame_text(*frame) for frame in frames)
@@ -38792,8 +39074,12 @@ class Realm(RealmBase):
         if self.enter(lambda: is_module(source, filename), timeout):
             self.evaluate_module(source, filename, timeout)
             return undefined
-        return self.enter(
-            lambda: self.to_python(self.run_script(self.compile(source, filename))), timeout)
+
+        def work():
+            with self.uncounted():
+                compiled = self.compile(source, filename)
+            return self.to_python(self.run_script(compiled))
+        return self.enter(work, timeout)
 
     def evaluate_module(self, source, filename, timeout=None):
         """Runs a source text as a module; waits for its top-level awaits."""
@@ -39111,7 +39397,7 @@ class Realm(RealmBase):
         if value is None:
             return null
         if kind is dict:
-            return JSObject(self.ObjectPrototype,
+            return ordinary_object(self.ObjectPrototype,
                             {utf16(str(key)): utf16(item) if type(item) is str else self.from_python(item)
                              for key, item in value.items()})
         if kind is list or kind is tuple:
@@ -39136,7 +39422,7 @@ class Realm(RealmBase):
         def end(this, value=undefined, *_):
             items.close()
             return self.iter_result(value, True)
-        iterator = JSObject(self.IteratorPrototype)
+        iterator = ordinary_object(self.IteratorPrototype)
         iterator.put("next", self.function(following, "next"), HIDDEN_ATTRS)
         iterator.put("return", self.function(end, "return"), HIDDEN_ATTRS)
         return iterator
@@ -39240,7 +39526,7 @@ class Realm(RealmBase):
     def read_only(self, values):
         """An object without prototype that has these texts, which nobody who looks at it is shown: each
         property is a getter."""
-        obj = JSObject(None)
+        obj = ordinary_object(None)
         for key, value in values.items():
             getter = self.function(lambda this, *_, value=utf16(value): value, utf16(key))
             obj.put_accessor(utf16(key), getter, undefined, ENUMERABLE)
@@ -39296,8 +39582,8 @@ def make_prototype_property(function):
     """The `prototype` that a function is born with (10.2.5, 15.5.4)."""
     realm = realm_of_function(function)
     if function.info.prototype != "object":
-        return JSObject(getattr(realm, function.info.prototype))
-    proto = JSObject(realm.ObjectPrototype)
+        return ordinary_object(getattr(realm, function.info.prototype))
+    proto = ordinary_object(realm.ObjectPrototype)
     proto.put("constructor", function, HIDDEN_ATTRS)
     return proto
 
@@ -39751,13 +40037,13 @@ def trouble_text(error, host):
         return f"the certificate of {host} is not trusted ({error.verify_message})"
     if type(error).__module__ == "ssl":
         return f"no secure connection to {host} ({(error.reason or 'it does not speak TLS').lower()})"
-    if isinstance(error, http_client.RemoteDisconnected):
+    if isinstance(error, http.client.RemoteDisconnected):
         return f"{host} closed the connection without an answer"
-    if isinstance(error, (http_client.LineTooLong, http_client.BadStatusLine)):
+    if isinstance(error, (http.client.LineTooLong, http.client.BadStatusLine)):
         return f"what {host} answered is not HTTP"
-    if isinstance(error, http_client.IncompleteRead):
+    if isinstance(error, http.client.IncompleteRead):
         return f"{host} ended the connection in the middle of the body"
-    if isinstance(error, http_client.HTTPException):
+    if isinstance(error, http.client.HTTPException):
         return f"what {host} answered is not valid HTTP"
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens at {host}"
@@ -39860,7 +40146,7 @@ class Network:
                 sock.close()
                 failure = failure or error
                 continue
-            connection = http_client.HTTPConnection(host, port)
+            connection = http.client.HTTPConnection(host, port)
             connection.auto_open = 0
             connection.sock = TimedSocket(sock, order.deadline)
             return connection
@@ -39994,7 +40280,7 @@ class Order(Timed):
             if connection is not None:
                 try:
                     return connection, self.send(connection)
-                except (ConnectionError, http_client.RemoteDisconnected):
+                except (ConnectionError, http.client.RemoteDisconnected):
                     connection.close()
                     if self.method not in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE"):
                         raise
@@ -40004,7 +40290,7 @@ class Order(Timed):
             except BaseException:
                 connection.close()
                 raise
-        except (OSError, http_client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise NetworkTrouble("it was aborted" if self.closed else trouble_text(error, host)) from None
 
     def send(self, connection):
@@ -40082,8 +40368,8 @@ class BodySource:
                 raise ConnectionAbortedError
             piece = self.response.read1(RECEIVE_SIZE)
             if not piece and self.response.length:
-                raise http_client.IncompleteRead(b"")
-        except (OSError, http_client.HTTPException, ValueError) as error:
+                raise http.client.IncompleteRead(b"")
+        except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             reason = "it was aborted" if self.order.closed else trouble_text(error, host)
             raise NetworkTrouble(reason) from None
@@ -53300,6 +53586,8 @@ DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 DURATIONS_KEPT = 128
 #: Handlers of a script that are called around requests.
 MAX_HOOKS = 100
+#: Seconds that the packages of a script may take before a line of the log says what takes so long.
+PATIENCE_SECONDS = 3.0
 #: How many paths are suggested instead of one that does not exist, and how much less alike than the best.
 MAX_SUGGESTIONS = 3
 SUGGESTED_BESIDE = 0.1
@@ -55903,6 +56191,7 @@ class ScriptHost:
         self.imports = {}               # path of an imported file -> its stamp when it was read
         self.uses = frozenset()         # those that were imported while it was loaded
         self.absorbed = set()           # names of scripts that it makes its modules
+        self.slow_from = time.monotonic() + PATIENCE_SECONDS
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.network = app.network
@@ -55920,6 +56209,10 @@ class ScriptHost:
         if path is not None:
             if not self.live:
                 self.app.take_as_module(self, name)
+                if self.slow_from < time.monotonic() and is_in_packages(name):
+                    self.slow_from = math.inf
+                    self.console("info", f"{name} and more of its packages are being compiled, which takes "
+                                         "a while")
             self.imports[path] = file_stamp(path)
             if isinstance(source, str):
                 self.sources[name] = source
@@ -56541,7 +56834,8 @@ class Application:
             self._fail(failure)
         for name in loaded:
             host = self.hosts[name]
-            warnings = [text for file, source in host.sources.items() if file.endswith(SCRIPT_SUFFIXES)
+            warnings = [text for file, source in host.sources.items()
+                        if file.endswith(SCRIPT_SUFFIXES) and not is_in_packages(file)
                         for text in habits_in(source, file,
                                               file != name or bool(host.routes or host.streams))]
             for problem in [*host.missing_handlers(), *warnings]:
@@ -57433,11 +57727,12 @@ def public_stamps(folder):
 # ======================================================================================
 # 21  HTTP SERVER
 #
-# Sockets never block: one thread at a time, the leader, waits for all of them, reads, and answers
-# complete requests itself, so a small request needs no change of thread; when a script's handler keeps
-# the leader busy, the supervisor appoints another thread and the first one steps back when it is done.
-# Slow clients therefore hold memory, never a thread. Requests are parsed strictly, one head at a time,
-# and answered by scripts, by files of public/, or by the functions in `PAGES`, which the next section
+# `http.server` with `ThreadingMixIn`, minus what is slow or lenient in it. Sockets never block: one
+# thread at a time, the leader, waits for all of them, reads, and answers complete requests itself,
+# so a small request needs no change of thread; when a script's handler keeps the leader busy, the
+# supervisor appoints another thread and the first one steps back when it is done. Slow clients
+# therefore hold memory, never a thread. Requests are parsed strictly, one head at a time, and
+# answered by scripts, by files of public/, or by the functions in `PAGES`, which the next section
 # fills. Event streams are handed to the broadcaster.
 # ======================================================================================
 
@@ -59483,7 +59778,7 @@ def has_changed(fields, tag, modified):
 def http_date(text):
     """Seconds since 1970 of a date in a header, or None where there is none."""
     try:
-        return email_utils.parsedate_to_datetime(text).timestamp() if text else None
+        return email.utils.parsedate_to_datetime(text).timestamp() if text else None
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
 
@@ -59637,12 +59932,15 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 DROPPED = 444
 
 
-class RequestReader:
+class RequestReader(http.server.BaseHTTPRequestHandler):
     """Reads requests; what every part of a connection needs.
 
-    `serve` is called whenever the socket is ready; it never waits for the socket. `state` says what the
-    connection waits for.
+    Unlike its base class it does nothing when it is made. `serve` is called whenever the socket is
+    ready; it never waits for the socket. `state` says what the connection waits for.
     """
+
+    protocol_version = "HTTP/1.1"
+    server_version = SERVER_NAME
 
     def __init__(self, request, client_address, server):
         self.request = self.connection = request
@@ -61650,13 +61948,17 @@ class DealtConnections:
             raise ConnectionAbortedError from None
 
 
-class HTTPServer:
+class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     """Listens, and serves an Application.
 
     `leader` threads: exactly one thread waits for sockets and serves those that are ready, one after
     the other. Each leader has a term. The supervisor ends the term of one that does not come back
     from a request, and lets the next begin; the old one notices when it is done.
     """
+
+    daemon_threads = True
+    allow_reuse_address = os.name == "posix"
+    request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0,
@@ -61705,9 +62007,12 @@ class HTTPServer:
         self._sweep_at = self._warned_at = self._grace_until = self._renew_at = 0.0
         self._reserve = None
         self.listeners = []
-        self.handler_class = SecureHandler if tls else RequestHandler
-        self.server_name, self.server_port, self.address = host, port, host
-        self.listen(dealt)
+        super().__init__((host, port), SecureHandler if tls else RequestHandler, dealt is None)
+        if dealt is not None:
+            self.socket.close()
+            self.socket = DealtConnections(dealt)
+            self.listeners = [self.socket]
+            self.server_name, self.server_port = host, port
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
         self._waker.setblocking(False)
@@ -61716,18 +62021,18 @@ class HTTPServer:
             listener.setblocking(False)
             self.selector.register(listener, selectors.EVENT_READ, "accept")
 
-    def listen(self, dealt):
-        if dealt is not None:
-            self.listeners = [DealtConnections(dealt)]
-            return
-        self.listeners = bound_sockets(self.server_name, self.server_port, self.shared_port)
-        self.address, self.server_port = self.listeners[0].getsockname()[:2]
-        try:
-            for listener in self.listeners:
-                listener.listen(LISTEN_BACKLOG)
-        except OSError:
-            self.server_close()
-            raise
+    def server_bind(self):
+        """Without the base class's look-up of the host's full name, which can take seconds."""
+        self.socket.close()
+        host, port = self.server_address
+        self.listeners = bound_sockets(host, port, self.shared_port)
+        self.socket = self.listeners[0]
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = host, self.server_address[1]
+
+    def server_activate(self):
+        for listener in self.listeners:
+            listener.listen(self.request_queue_size)
 
     @property
     def url(self):
@@ -61746,6 +62051,12 @@ class HTTPServer:
         self._appoint()
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
 
+    def serve_forever(self, poll_interval=0.5):
+        """Serves until `shutdown`."""
+        self.start()
+        while not self._ended.wait(poll_interval):
+            pass
+
     def shutdown(self):
         """Stops listening, lets running requests finish for a moment, closes everything."""
         self.stopping = True
@@ -61760,7 +62071,7 @@ class HTTPServer:
         self.server_close()
 
     def server_close(self):
-        for listener in self.listeners:
+        for listener in [self.socket, *self.listeners]:
             listener.close()
         if self._reserve is not None:
             self._reserve.close()
@@ -61982,7 +62293,7 @@ class HTTPServer:
         request.setblocking(False)
         with contextlib.suppress(OSError):
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        handler = self.handler_class(request, client_address, self)
+        handler = self.RequestHandlerClass(request, client_address, self)
         handler.received = received
         mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.peer) else MAX_OPEN_OF_ADDRESS
         full = len(self.handlers) >= MAX_OPEN_REQUESTS \
@@ -64266,17 +64577,23 @@ def reload_script(handler, head, body):
 
 @local_page("GET", "/engine/source")
 def script_source(handler, head, body):
-    """The text of a script (`?script=`) as its file is now, and of what it imports as it was loaded."""
+    """The names of a script (`?script=`) and of the files that it imports, or the text of one (`&file=`): the
+    script as its file is now, others as they were loaded."""
     app, name = handler.app, head.query.get("script", "")
+    path = app.script_files().get(name)
+    if path is None:
+        raise Refusal(404, f"There is no script {name}")
+    owner = app.failures.get(name) or app.hosts.get(name)
+    sources, file = owner.sources if owner else {}, head.query.get("file")
+    if file is None:
+        return json_answer([name, *(one for one in sources if one != name)])
     try:
-        files = {name: read_script(app.script_files()[name])}
+        text = read_script(path) if file == name else sources[file]
     except KeyError:
-        raise Refusal(404, f"There is no script {name}") from None
+        raise Refusal(404, f"{name} imports no file {file}") from None
     except (OSError, ValueError) as error:
         raise Refusal(500, f"{name} cannot be read: {error}") from None
-    owner = app.failures.get(name) or app.hosts.get(name)
-    files.update((file, text) for file, text in (owner.sources if owner else {}).items() if file != name)
-    return json_answer([{"name": file, "text": text} for file, text in files.items()])
+    return Response(200, "text/plain; charset=UTF-8", utf8(text), [("Cache-Control", "no-store")])
 
 
 @local_page("GET", "/engine/request")
@@ -64373,14 +64690,15 @@ def replay_request(handler, head, body):
                            "it cannot be sent again")
     try:
         return json_answer(send_again(handler.server, entry))
-    except (OSError, http_client.HTTPException) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise Refusal(502, f"No answer came: {type(error).__name__}: {error}") from None
 
 
 def send_again(server, entry):
     """Makes the request of a log entry over a connection of its own; what came back, as plain data."""
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.address, server.address)
-    connection = http_client.HTTPConnection(name, server.server_port, timeout=REPLAY_SECONDS)
+    name, port = server.server_address[:2]
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
+    connection = http.client.HTTPConnection(name, port, timeout=REPLAY_SECONDS)
     started = time.perf_counter()
     try:
         connection.putrequest(entry.head.method, entry.head.target, skip_host=True, skip_accept_encoding=True)
@@ -64916,7 +65234,8 @@ dialog::backdrop { background: rgb(0 0 0 / .35); }
 .frame > div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
 .frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
 .frame > div:has(> i) { padding-left: 0; }
-.frame div > i { position: sticky; left: 0; display: inline-block; width: 4.2em; padding-left: 1rem;
+#source-text > div { line-height: 20px; } #source-packages button { margin: .15rem; }
+.frame div > i { position: sticky; left: 0; display: inline-block; min-width: 4.2em; padding: 0 .6em 0 1rem;
   background: var(--bg); color: var(--faint); font-style: normal; user-select: none; }
 .frame div.here > i { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
 .lines:empty::after { content: "No lines."; padding: 0 1rem; color: var(--soft); }
@@ -65106,8 +65425,10 @@ DASHBOARD_BODY = r"""
     </div>
   </section>
   <section class="panel" id="source" hidden>
-    <div class="head"><h2 id="source-name">Source</h2><span id="source-files"></span></div>
-    <div class="body"><div class="frame tall" id="source-text" tabindex="0"></div></div>
+    <div class="head"><h2 id="source-name">Source</h2><span id="source-files"></span>
+      <a class="small" id="source-whole" href="." target="_blank">As plain text</a></div>
+    <div class="body"><div class="frame tall" id="source-text" tabindex="0"></div>
+      <div id="source-packages"></div></div>
   </section>
   <section class="panel" hidden>
     <div class="head"><h2>Jobs</h2></div>
@@ -65272,15 +65593,6 @@ function scan(line, open, put = () => {}) {
   return open;
 }
 const modeOf = (name) => MODES[name.split(".").pop()] ?? "";
-// A function that gives the nodes of the lines of a file, one after the other.
-function colouring(name) {
-  let open = modeOf(name);
-  return (line) => {
-    const parts = [];
-    open = scan(line, open, (...part) => parts.push(part));
-    return coloured(parts);
-  };
-}
 """
 
 
@@ -66278,35 +66590,69 @@ $("reload").addEventListener("click", async () => {
   $("reload").disabled = false;
 });
 $("open-source").addEventListener("click", () => source ? closeSource() : openSource());
+const sourceOf = (file) => "engine/source?script=" + encodeURIComponent(at.name) + (file ? "&file=" + encodeURIComponent(file) : "");
+// The package that a file belongs to, or "" for what is the person's own.
+const packageOf = (name) => /^(?:.*\/)?node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(name)?.[1] ?? "";
 async function openSource() {
+  const script = at.name, wrong = state.view?.error?.file;
   try {
-    source = await ask("engine/source?script=" + encodeURIComponent(at.name));
+    const names = await ask(sourceOf()), packages = Map.groupBy(names, packageOf);
+    const button = (name) => el("button", { text: name, onclick: () => showSource(name).catch(complain) });
+    $("source-files").replaceChildren(...names.length > 1 ? (packages.get("") ?? []).map(button) : []);
+    packages.delete("");
+    $("source-packages").replaceChildren(...[...packages].map(([name, files]) => {
+      const box = el("details", {}, el("summary", { text: `${name} (${files.length === 1 ? "1 file" : number(files.length) + " files"})` }));
+      box.addEventListener("toggle", () => box.children[1] ?? box.append(...files.map(button)));
+      return box;
+    }));
+    await showSource(names.includes(wrong) ? wrong : names[0]);
   } catch (error) {
-    answer("script-answer", error.message, false);
+    complain(error);
     return;
   }
-  const others = source.length > 1 ? source : [];
-  $("source-files").replaceChildren(...others.map((file) =>
-    el("button", { text: file.name, onclick: () => showSource(file) })));
+  if (script !== at.name) return;
   $("source").hidden = false;
   $("open-source").setAttribute("aria-expanded", "true");
   setText($("open-source"), "Close source");
-  showSource(source[0]);
+  paintSource();
+  $("source-text").scrollTop = (source.here - 6) * LINE;
 }
+function complain(error) { answer("script-answer", error.message, false); }
 function closeSource() {
   source = null;
   $("source").hidden = true;
   $("open-source").setAttribute("aria-expanded", "false");
   setText($("open-source"), "Open source");
 }
-function showSource({ name, text }) {
-  const error = state.view?.error, here = error?.file === name ? error.line : 0;
+// Of a long text only the lines in view become nodes; `open` is what scan() found open at the beginnings of lines.
+const LONG_SOURCE = 3000, LONG_LINE = 5000;
+async function showSource(name) {
+  const script = at.name, response = await fetch(sourceOf(name)), text = await response.text();
+  if (!response.ok) throw new Error(`${name}: ${response.status}`);
+  if (script !== at.name) return;
+  const error = state.view?.error, lines = text.replace(/\n$/, "").split("\n");
+  source = { lines, here: error?.file === name ? error.line : 0, open: text.length < 2_000_000 ? [modeOf(name)] : null };
   $("source-name").textContent = name;
-  const nodes = text.length < 500_000 ? colouring(name) : (line) => [line];
-  $("source-text").replaceChildren(...text.replace(/\n$/, "").split("\n").map((line, index) =>
-    el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }), ...nodes(line || " "))));
-  const marked = $("source-text").querySelector(".here");
-  if (marked) $("source-text").scrollTop = marked.offsetTop - $("source-text").offsetTop - 120;
+  $("source-whole").href = sourceOf(name);
+  paintSource();
+  $("source-text").scrollTop = (source.here - 6) * LINE;
+}
+$("source-text").addEventListener("scroll", () => source?.lines.length > LONG_SOURCE && requestAnimationFrame(paintSource));
+function paintSource() {
+  if (!source) return;
+  const box = $("source-text"), { lines, open, here } = source, long = lines.length > LONG_SOURCE;
+  const first = long ? Math.max(0, Math.min(Math.floor(box.scrollTop / LINE), lines.length) - MORE) : 0;
+  const end = long ? Math.min(lines.length, first + Math.ceil(box.clientHeight / LINE) + 2 * MORE) : lines.length;
+  const shown = [], space = (count) => el("div", { style: `height: ${count * LINE}px` });
+  while (open && open.length < end) open.push(scan(lines[open.length - 1].slice(0, LONG_LINE), open.at(-1)));
+  for (let index = first; index < end; index++) {
+    const line = lines[index].slice(0, LONG_LINE) || " ", parts = [];
+    if (open) scan(line, open[index], (...part) => parts.push(part));
+    const more = lines[index].length - LONG_LINE;
+    shown.push(el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }),
+      ...open ? coloured(parts) : [line], more > 0 ? ` … and ${number(more)} characters` : ""));
+  }
+  box.replaceChildren(space(first), ...shown, space(lines.length - end));
 }
 
 // -- the console of a script --
@@ -68151,7 +68497,7 @@ class Server:
 
     @property
     def port(self):
-        return self._http.server_port
+        return self._http.server_address[1]
 
     @property
     def http(self):
@@ -69397,6 +69743,8 @@ OPTIONS = {
                             help="let other devices on the network in (--host 0.0.0.0), and show a QR code "
                                  "for them")),
         (("--no-reload",), dict(action="store_true", help="do not watch the files for changes")),
+        (("--no-cache",), dict(action="store_true",
+                               help="do not keep what packages were compiled to for the next start")),
         (("--no-edit",), dict(action="store_true",
                               help="no editor in the dashboard (it is for this machine only anyway)")),
         (("--login",), dict(action="store_true",
@@ -70016,6 +70364,7 @@ def main(argv=None):
     if options.outline is not None:
         return show_outline(options.outline)
     WATCHDOG.max_memory = options.max_memory << 20
+    KEPT_CODE.wanted = None if options.no_cache else cache_folder()
     ScriptThread.require()
     if options.allow_net:
         ForegroundRealm.network = Network(options.allow_net)
@@ -70274,7 +70623,8 @@ def start_server(scripts, options, worker=None, dealt=None):
 
 def serve(scripts, options):
     signals = queue.SimpleQueue()       # put may interrupt its get; set of an Event would wait for ever
-    on_stop_signals(lambda: signals.put("stop"), lambda: os._exit(EXIT_OK))
+    server = None                       # while scripts are loaded, there is nobody who would have to be told
+    on_stop_signals(lambda: signals.put("stop") if server else os._exit(EXIT_OK), lambda: os._exit(EXIT_OK))
     server = start_server(scripts, options)
     if server is None:
         return EXIT_USAGE
@@ -70837,8 +71187,12 @@ def line_diff(actual, expected):
 class LocalServer(HTTPServer):
     """The HTTP server without a port: whoever has it hands it connections."""
 
-    def listen(self, dealt):
+    def server_bind(self):
         self.server_name, self.server_port = "localhost", 0
+        self.server_address = ("localhost", 0)
+
+    def server_activate(self):
+        pass
 
     def server_close(self):
         super().server_close()
@@ -70891,7 +71245,7 @@ class Exchange:
         """Sends the request; returns when it is answered."""
         self.sock, self.far = (CountingSocket(fileno=end.detach()) for end in socket.socketpair())
         self.far.setblocking(False)
-        handler = self.server.handler_class(self.far, ("127.0.0.1", 0), self.server)
+        handler = self.server.RequestHandlerClass(self.far, ("127.0.0.1", 0), self.server)
         handler.received = self.data
         handler.serve()
         received = self.receive()

@@ -543,14 +543,19 @@ class StructureTest(Case):
 
     def test_what_is_seldom_used_is_not_loaded_by_a_start(self):
         code = ("import aiwebengine, sys; s = aiwebengine.Server(sys.argv[1], port=0).start(); print([n for n in "
-                "('decimal', 'email', 'http.client', 'sqlite3', 'ssl', '_ssl', '_hashlib', 'traceback', 'zoneinfo') if n in sys.modules]); s.stop();"
-                "print(aiwebengine.http_client.HTTPConnection('localhost').port, 'ssl' in sys.modules);"
-                "aiwebengine.http_client.HTTPSConnection('localhost'); print('ssl' in sys.modules)")
+                "('decimal', 'sqlite3', 'ssl', '_ssl', '_hashlib', 'traceback', 'zoneinfo') if n in sys.modules]); s.stop();"
+                "import http.client; http.client.HTTPSConnection('localhost'); print('ssl' in sys.modules)")
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "a.js").write_text("routeRegistry.registerRoute('/a', () => 'a');", "utf-8")
             done = subprocess.run([sys.executable, "-X", "utf8", "-c", code, folder], capture_output=True, encoding="utf-8",
                                   cwd=MODULE.parent, timeout=STUCK)
-        self.assertEqual(done.stdout, "[]\n80 False\nTrue\n", done.stderr)
+        self.assertEqual(done.stdout, "[]\nTrue\n", done.stderr)
+
+    def test_the_server_is_http_server_with_threading_mix_in(self):
+        server, reader = ([f"{base.__module__}.{base.__name__}" for base in kind.__mro__]
+                          for kind in (aiwebengine.HTTPServer, aiwebengine.RequestReader))
+        self.assertEqual(server[1:3], ["socketserver.ThreadingMixIn", "http.server.HTTPServer"])
+        self.assertEqual(reader[1], "http.server.BaseHTTPRequestHandler")
 
     def test_starts_with_a_shebang_and_inline_metadata(self):
         lines = self.source.splitlines()
@@ -3147,7 +3152,7 @@ queueMicrotask(() => log.push("b")); log.push("sync")
 
     def test_code_names_nothing_but_helpers_and_mangled_names(self):
         allowed, attributes = set(aiwebengine.Realm().runtime), {
-            "append", "attrs", "ctor", "fields", "fn", "get", "getter", "index", "items", "left", "method", "pop", "props", "proto",
+            "append", "attrs", "ctor", "fields", "fn", "found", "found_below", "get", "getter", "index", "items", "left", "method", "own", "pop", "props", "proto",
             "rest", "set", "step", "v", "value", "values"}
         for clause, script, _ in CASES:
             try:
@@ -3833,6 +3838,36 @@ class KeptRowTest(Case):
         for row in "[0]", "[z_1]", "[z_1 - 1]":
             self.assertIn(f"(a_1.items{row} :=", text)
 
+    WRITING = """(a, trap) => {
+        const seen = [], n = 3, z = 1, b = a; let s = 0;
+        for (const early of [true, false])
+          for (const step of [0, 1, 2, 3, 4, 5])
+            try {
+              if (early) a[0][1] = trap;
+              if (step === 0) for (let x = 0; x < n; x++) a[0][x] = a[z][x] * 2;
+              if (step === 1) for (let x = 0; x < 6; x++) { a[z][x] -= s + a[0][x]; s++ }
+              if (step === 2) for (let x = 0; x < n; x++) a[z - 1][n - x]++;
+              if (step === 3) for (let x = 0; x < n; x++) a[z][x] = a[0][x];
+              if (step === 4) for (let x = 0; x < n; x++) { b[0][x] = s; s = a[z][x] }
+              if (step === 5) for (let x = 0; x < n; x++) a[0][x - 1] = a[z][x] + trap;
+              seen.push(s);
+            } catch (error) { seen.push(error.name, error.message) }
+        return [seen, s, a].map(v => text(v, 3)).join() }"""
+
+    def test_rows_that_are_written(self):
+        realm = aiwebengine.Realm()
+        inside = re.sub(r"\b([ab])\[", r"id(\1)[", self.WRITING)
+        realm.evaluate(f"""const id = v => v, text = (v, depth) => typeof v !== "object" || v === null || !depth ? String(typeof v) + (depth ? v : "")
+              : "{{" + Object.entries(v).map(([k, w]) => k + ":" + text(w, depth - 1)) + "}}" + v.length, kept = {self.WRITING}, called = {inside};
+            const run = (make, change) => [kept, called].map(f => {{ const a = make(); return f(a, {{ valueOf() {{ change(a); return 100 }} }}) }})""")
+        for value, change in itertools.product(("[[1, 2, 3, 4], [5, 6, 7]]", "(a => { a[0] = a; return a })([[1], [2, 3, 4]])", "{0: [1, 2]}",
+                                                "(r => [r, r])([])"), self.CHANGES[:11:2]):
+            kept, called = realm.evaluate(f"run(() => ({value}), (a) => {{ {change} }})")
+            self.assertEqual(kept, called, (value, change))
+        text = aiwebengine.dump_python(aiwebengine.compile_script(f"f = {self.WRITING}", "a.js", keep_tree=True))
+        for row in "a_1.items[0]", "a_1.items[z_1]", "a_1.items[z_1 - 1]", "b_1.items[0]":
+            self.assertIn(f"({row} :=", text)
+
 
 class OnceTest(Case):
     """Code that runs once, and what makes an error to throw, becomes short Python."""
@@ -3884,7 +3919,7 @@ class FoundMethodTest(Case):
         x => Object.defineProperty(Object.getPrototypeOf(Object.getPrototypeOf(x)), 'NAME', { get: () => () => 'deep', configurable: true }),
         x => delete Object.getPrototypeOf(Object.getPrototypeOf(x)).NAME, x => Object.freeze(Object.getPrototypeOf(Object.getPrototypeOf(x))),
         x => Object.setPrototypeOf(Object.getPrototypeOf(x), { NAME: v => 'moved' })"""
-    BODY = """(() => { const seen = [];
+    BODY = """(() => { const seen = [], { call, read } = class { static call(v) { return this.NAME(v) } static read() { return this.NAME } };
         for (const change of [CHANGES]) {
           const x = VALUE, box = { x }, list = [x];
           for (let i = 0; i < 4; i++) {
@@ -3896,10 +3931,18 @@ class FoundMethodTest(Case):
     def test_a_method_is_the_property_that_its_object_has_at_the_time(self):
         for name, value in itertools.product(("go", "get"), self.VALUES):
             text = self.BODY.replace("VALUE", value).replace("CHANGES", self.CHANGES)
-            direct, reflected = (
+            direct, by_this, reflected = (
                 aiwebengine.Realm().evaluate(re.sub(r"CALL\((.*?)\)", call, text).replace("NAME", name))
-                for call in (r"\1.NAME(i)", r"Reflect.get(Object(\1), 'NAME', \1).call(\1, i)"))
-            self.assertEqual(direct, reflected, (name, value))
+                for call in (r"\1.NAME(i)", r"call.call(\1, i)", r"Reflect.get(Object(\1), 'NAME', \1).call(\1, i)"))
+            self.assertEqual([direct, by_this], [reflected] * 2, (name, value))
+
+    def test_a_getter_is_the_one_that_its_object_inherits_at_the_time(self):
+        for value in ("new (class extends class extends class { get NAME() { return this.n } } {} { n = 1 })", "Object.create({ get NAME() { return 3 } })", "7"):
+            text = self.BODY.replace("VALUE", value).replace("CHANGES", self.CHANGES)
+            direct, by_this, reflected = (
+                aiwebengine.Realm().evaluate(re.sub(r"CALL\((.*?)\)", read, text).replace("NAME", "length"))
+                for read in (r"\1.NAME", r"read.call(\1)", r"Reflect.get(Object(\1), 'NAME', \1)"))
+            self.assertEqual([direct, by_this], [reflected] * 2, value)
 
     def test_a_method_that_was_found_farther_up_is_no_property_of_the_prototype_below(self):
         self.assertEqual(aiwebengine.Realm().evaluate("""
@@ -9158,6 +9201,93 @@ class PackageFormTest(ServerCase):
     def imported(self, files, specifier="p", what="default as x"):
         return self.outcome({"app.mjs": f"import {{ {what} }} from '{specifier}';\n"
                                         "routeRegistry.registerRoute('/x', () => JSON.stringify(x))", **files})
+
+    #: A package that has a part of each kind that code is made of.
+    OF_ALL_KINDS = {"p/package.json": {"type": "module", "main": "p.js"}, "p/p.js": r"""
+        import c from "c";
+        function* count() { yield 10n; yield* [1n, 0n]; }
+        class Counter { #n = 1; static s = `${"ü"} \u{1f600}`; get n() { return this.#n; } async more() { return this.#n++; } }
+        const tag = (parts, ...values) => parts.raw.join("|") + values;
+        export const x = [[...count()].map(String), new Counter().n, Counter.s, tag`a\\n${1}b`, count.toString().length, Counter.name, tag.length,
+          c.at(), /(?<year>\d+)/u.exec("in 2024").groups.year];""",
+               "c/index.js": "function thrower() {\n  throw new TypeError('c');\n}\n"
+                             "exports.at = () => { try { thrower() } catch (error) { return error.stack.split('\\n')[1] } }"}
+
+    def answer_with(self, kept):
+        with mock.patch.object(aiwebengine, "KEPT_CODE", kept), mock.patch.dict(aiwebengine._COMPILED_FILES, clear=True):
+            return self.imported(self.OF_ALL_KINDS, what="x")
+
+    def test_the_next_start_runs_what_this_one_compiled_of_packages(self):
+        kept, folder = aiwebengine.KeptCode(), os.path.join(self.enterTemporary(), "made", "here")
+        kept.wanted = folder
+        first = self.answer_with(kept)
+        self.assertIn("thrower (node_modules/c/index.js:2:", first)
+        again = aiwebengine.KeptCode()
+        again.wanted = folder
+        names, refuse = [], lambda source, filename: self.fail(f"{filename} is compiled again")
+        compiled = again.compiled
+
+        def unpack(source, filename, compiler):
+            names.append(filename)
+            return compiled(source, filename, functools.wraps(compiler)(refuse))
+        with mock.patch.object(again, "compiled", unpack):
+            self.assertEqual(self.answer_with(again), first)
+        self.assertEqual(names, ["node_modules/p/p.js", "node_modules/c/index.js"])
+        for name in os.listdir(folder):
+            path = pathlib.Path(folder, name)
+            path.write_bytes(path.read_bytes()[:-1] + b"?")
+        self.assertEqual(self.answer_with(again), first, "what is damaged is compiled again")
+
+    @needs(hasattr(os, "geteuid"), "owners of files")
+    def test_no_compiled_package_is_read_that_others_may_have_written(self):
+        kept, folder = aiwebengine.KeptCode(), self.enterTemporary()
+        kept.wanted = folder
+        first, source = self.answer_with(kept), ("1", "node_modules/x.js", aiwebengine.compile_script)
+        self.assertEqual(os.stat(folder).st_mode & 0o022, 0)
+        for name in os.listdir(folder):
+            os.chmod(os.path.join(folder, name), 0o666)
+        with mock.patch.object(aiwebengine.marshal, "loads", side_effect=AssertionError):
+            self.assertEqual(self.answer_with(kept), first)
+        os.chmod(folder, 0o777)
+        kept.wanted = folder
+        kept.folder = None
+        self.assertEqual(kept.compiled(*source).lexical, [])
+        self.assertIsNone(kept.folder)
+
+    def test_the_oldest_compiled_packages_go_when_there_are_too_many(self):
+        kept, folder = aiwebengine.KeptCode(), pathlib.Path(self.enterTemporary())
+        for age in range(4):
+            (folder / str(age)).write_bytes(bytes(40))
+            os.utime(folder / str(age), (1e9 - age, 1e9 - age))
+        kept.wanted = str(folder)
+        with mock.patch.object(aiwebengine, "MAX_KEPT_CODE", 100):
+            kept.open()
+        self.assertEqual(sorted(os.listdir(folder)), ["0"])
+
+    def test_reading_and_compiling_take_none_of_the_time_of_a_script(self):
+        aside, read, write = {}, aiwebengine.read_import, aiwebengine.Log.write
+
+        def watched(what):
+            return aside.setdefault(what, [watch.aside for watch in aiwebengine.WATCHDOG.watches
+                                           if watch.realm.thread == threading.get_ident()])
+        with mock.patch.object(aiwebengine, "read_import", lambda path, *facts: watched(path.name) and read(path, *facts)), \
+                mock.patch.object(aiwebengine.Log, "write", lambda log, level, text, *facts: watched(text) and write(log, level, text, *facts)):
+            self.imported({"p/index.js": "console.log('p runs'); exports.x = require('./q')", "p/q.js": "console.log('q runs')"}, what="x")
+        self.assertEqual({name: aside[name] for name in ("index.js", "p runs", "q.js", "q runs")},
+                         {"index.js": [True], "p runs": [False], "q.js": [True], "q runs": [False]})
+
+    def test_what_takes_too_long_or_too_much_to_compile_is_named(self):
+        compile, dog = aiwebengine.compile_file, aiwebengine.WATCHDOG
+
+        def let_time_pass():
+            for watch in dog.watches:
+                watch.deadline -= 1000 * watch.aside
+            dog.check(0)
+        for stop, words in ((let_time_pass, "took more than 600 s, up to node_modules/p/p.mjs: import less"),
+                            (lambda: dog.stop(next(watch.realm for watch in dog.watches if watch.aside), 0),
+                             "to compile node_modules/p/p.mjs takes more than the 1024 MiB of memory that scripts may take: start with")):
+            with mock.patch.object(aiwebengine, "compile_file", lambda *facts: stop() if "p/p.mjs" in facts[1] else compile(*facts)):
+                self.assertIn(words, self.imported({"p/package.json": {"main": "p.mjs"}, "p/p.mjs": "export const x = 1"}, what="x"))
 
     def test_the_entry_of_a_package(self):
         value = "export default "
@@ -23794,9 +23924,10 @@ class DashboardTest(ServerCase):
     def test_the_source_of_a_script_and_of_nothing_else(self):
         self.serve({"app.js": "import { x } from './lib/x.js';\nconsole.log(x);", "lib/x.js": "export const x = 1;",
                     "secret.txt": "hidden"})
-        self.assertEqual(self.get_json("/engine/source?script=app.js"),
-                         [{"name": "app.js", "text": "import { x } from './lib/x.js';\nconsole.log(x);"},
-                          {"name": "lib/x.js", "text": "export const x = 1;"}])
+        self.assertEqual(self.get_json("/engine/source?script=app.js"), ["app.js", "lib/x.js"])
+        self.assertEqual(self.get("/engine/source?script=app.js&file=app.js")[2], "import { x } from './lib/x.js';\nconsole.log(x);")
+        self.assertEqual(self.get("/engine/source?script=app.js&file=lib/x.js")[2], "export const x = 1;")
+        self.assertEqual(self.get("/engine/source?script=app.js&file=secret.txt")[0], 404)
         for name in ("secret.txt", "../app.js", "", "lib/x.js"):
             self.assertEqual(self.get("/engine/source?script=" + name)[0], 404)
 
@@ -24590,6 +24721,13 @@ class CommandLineTest(ServerCase):
 
     def folder_with(self, **files):
         return self.folder_of({name.replace("_js", ".js"): text for name, text in files.items()})
+
+    def test_a_signal_ends_the_program_at_once_while_scripts_are_loaded(self):
+        handle = []
+        with mock.patch.object(aiwebengine, "on_stop_signals", lambda stop, _at_once: handle.append(stop)), \
+                mock.patch.object(aiwebengine, "start_server", lambda *_: handle[0]()), \
+                mock.patch.object(os, "_exit", side_effect=SystemExit):
+            self.assertRaises(SystemExit, aiwebengine.serve, pathlib.Path("app.js"), None)
 
     def test_run_code(self):
         code, out, err = run_here("-e", "console.log('é', [1]); setTimeout(() => console.log('later'), 20); 6 * 7")
@@ -29072,6 +29210,27 @@ class DashboardInTheBrowser(InBrowser, ServerCase):
         page.click("#send button")
         self.see(page, "#send-answer", "not valid JSON")
         self.assertTrue(general.nothing())
+
+    def test_of_a_long_source_only_the_lines_in_view_become_nodes_and_packages_are_folded(self):
+        long = "/* begins\n */ export const last = 0; `${1} text\n" + "function f() {\n}\n" * 4000 + "end`;"
+        page = self.open("#/script/app.js", files={
+            "app.js": "import { own } from './lib/own.js';\nimport { last } from 'long';\nimport { x } from '@s/p'", "lib/own.js": "export const own = 1;",
+            "node_modules/long/index.mjs": long, "node_modules/long/package.json": '{"main": "index.mjs"}',
+            "node_modules/@s/p/index.js": "exports.x = 1"})
+        page.click("#open-source")
+        self.see(page, "#source-files", "app.js", "lib/own.js")
+        self.assertEqual(page.evaluate("[...document.querySelectorAll('#source-packages summary')].map((part) => part.textContent)"),
+                         ["long (1 file)", "@s/p (1 file)"])
+        page.click("#source-packages summary")
+        page.wait_for("Boolean(document.querySelector('#source-packages button'))")
+        page.click("#source-packages button")
+        self.see(page, "#source-name", "node_modules/long/index.mjs")
+        self.assertLess(page.evaluate("document.querySelectorAll('#source-text > div').length"), 200)
+        page.evaluate("document.querySelector('#source-text').scrollTop = 1e9; 0")
+        self.see(page, "#source-text", "8003end`;")
+        self.assertLess(page.evaluate("document.querySelectorAll('#source-text > div').length"), 200)
+        self.assertEqual(page.text("#source-text .s"), "function f() {", "what began 8000 lines above is known")
+        self.assertEqual(self.get(page.evaluate("document.querySelector('#source-whole').getAttribute('href')").join(("/", "")))[2], long)
 
     def test_a_load_error_has_its_code_frame_and_goes_when_it_is_mended(self):
         page = self.open("#/script/bad.js")
