@@ -266,7 +266,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,184
+    20  Scripts: loading and hot reload                                                4,190
           Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               82
@@ -327,16 +327,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,538
+    23  Command line                                                                   4,478
           Starters: what they share                                                      125
           Starters: their files                                                          784
-          Starters: in TypeScript                                                        136
+          Starters: in TypeScript                                                        105
           Options                                                                        312
           Documentation                                                                  404
           The program                                                                    225
           The map of this file                                                            56
           Serving                                                                        187
-          Script tests                                                                   426
+          Script tests                                                                   397
           Script tests: requests and streams                                             327
           Script tests: one file                                                         449
           Reports of tests                                                               264
