@@ -33245,7 +33245,7 @@ class HtmlAttribute(HtmlText):
         self.name, self.before, self.is_first, self.is_whole = name.lower(), before, is_first, is_whole
 
     def is_code(self, text):
-        return self.name in _ADDRESSES and _CODE_ADDRESS.match(re.sub(r"[\t\n\r]", "", text[:200])) is not None
+        return self.name in _ADDRESSES and _CODE_ADDRESS.match(re.sub(r"[\t\n\r]", "", text[:200]))
 
     def check(self, written):
         whole = self.before + written if self.is_first else written
