@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,058
+     6  Parser                                                                         4,057
           Parser: names and scopes                                                       266
           Parser: statements                                                             496
           Parser: functions                                                              164
@@ -36,7 +36,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: expressions                                                            452
           Parser: literals                                                               194
           Parser: patterns                                                               165
-          Parser: modules                                                                215
+          Parser: modules                                                                214
           Parsing a source text                                                          117
           Parser: types of TypeScript                                                    622
           Parser: declarations of TypeScript                                             428
@@ -3924,20 +3924,19 @@ class JSParser(DestructuringParser):
         """Read the names that are imported, and the word `from`."""
         specifiers = []
         if self.type != "string":
+            others = True
             if self.type == "name":
                 local = self.parse_imported_binding()
                 specifiers.append(self.finish_from(ImportDefaultSpecifier(local), local))
                 if self.type == "=" and self.peek()[1] == "require":
                     raise self.no_import_require(local.name, local.start)
-                if self.accept(","):
-                    if self.type not in ("*", "{"):
-                        self.unexpected()
-            if self.type == "*":
+                others = self.accept(",")
+            if others and self.type == "*":
                 specifiers.append(self.parse_namespace_import())
-            elif self.type == "{":
+            elif others and self.type == "{":
                 self.advance()
                 specifiers += filter(None, self.parse_list("}", self.parse_import_specifier))
-            elif not specifiers:
+            elif others:
                 self.unexpected()
             self.expect_word("from")
         return specifiers
@@ -4876,7 +4875,7 @@ _IMPORT_BRACE = _words(r"import~\{")
 _TYPE_AS_AS = _words(r"type~as~as\b(?!~[,}])")
 _COMMA = _words("~,?")
 _CONST_ENUM = _words(r"const~enum\b")
-_IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=")
+_IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=(?![=>])")
 
 
 class TypeScriptParser(TypeParser):
