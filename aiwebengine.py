@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,057
+     6  Parser                                                                         4,031
           Parser: names and scopes                                                       266
           Parser: statements                                                             496
           Parser: functions                                                              164
@@ -38,9 +38,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               165
           Parser: modules                                                                214
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    622
+          Parser: types of TypeScript                                                    592
           Parser: declarations of TypeScript                                             428
-          Parser: enums and namespaces                                                   257
+          Parser: enums and namespaces                                                   261
           Parser: elements of JSX                                                        357
           From TypeScript and JSX to JavaScript                                           60
      7  Scope analysis                                                                 1,411
@@ -4285,24 +4285,6 @@ def _apply(source, edits):
     return "".join(pieces)
 
 
-@functools.cache
-def _simple_types(is_annotation):
-    """A matcher of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`,
-    or annotations with them. It is made when it is needed, for that takes a few milliseconds."""
-    name = r"[A-Za-z_$][\w$]*(?![\w$])"
-    others = "|".join(sorted(JS_KEYWORDS - set("null this true false void".split())))
-    word = rf"(?!(?:keyof|unique|readonly|infer)\b){name}"
-    part = rf"(?:{word}(?:\.{name})*|\"[^\"\\\n]*\"|'[^'\\\n]*')"
-    kind = part + r"(?:\[\])*"
-    union = rf"{kind}(?:\s*[|&]\s*{kind})*"
-    kind = rf"{part}(?:<\s*{union}(?:,\s*{union})*\s*,?\s*>)?(?:\[\])*"
-    union = rf"(?:[|&]\s*)?{kind}(?:\s*[|&](?![|&])\s*{kind})*"
-    before = rf"[?!]?:\s*(?!(?:{others})\b)" if is_annotation else ""
-    ends = r"(?=[ \t]*(?:[,;:=?){}\]>]|\|\||&&|\r?\n\s*[^\s|&./]))"
-    return re.compile(before + union + ends, re.ASCII).match
-
-
-_SIMPLE_STARTS = frozenset("name null this true false void string | &".split())
 #: What a parenthesis begins, where that can be seen at once: (1) no arrow function, or (2) one without types.
 _PAREN = LatePattern(r"\(\s*(?:([\w$]+(?![\w$])\s*(?:[^\s,:?=)/]|\)\s*[^\s=:/])|[\"'(])"
                      r"|((?:[A-Za-z_$][\w$]*\s*(?:,\s*[A-Za-z_$][\w$]*\s*)*)?\)\s*=>))", re.ASCII)
@@ -4447,18 +4429,6 @@ class TypeParser(JSParser):
             self.unexpected()
         self.advance()
 
-    def take_simple(self, is_annotation=False):
-        """Read what one of the matchers above finds; return whether it does."""
-        match = _simple_types(is_annotation)(self.source, self.start)
-        if match is None:
-            return False
-        end = match.end()
-        if _JS_LINE_BREAK.search(self.source, self.pos, end):
-            self._count_lines(self.pos, end)
-        self.pos = end
-        self.advance()
-        return True
-
     def accept_type(self, before):
         """Read a type if this token is what stands before one."""
         if self.accept(before):
@@ -4466,20 +4436,20 @@ class TypeParser(JSParser):
 
     def skip_type(self, no_conditional=False):
         """Read a type. no_conditional: `extends` ends it. Return whether it may be a lone `{…}` or `[…]`."""
-        if self.type in _SIMPLE_STARTS and self.take_simple():
-            return False
         self.deeper()
-        is_inferred, end = self.is_name("infer"), None
+        is_inferred, end = self.type == "name" and self.value == "infer", None
         if self.type in ("|", "&"):
             self.advance()
         while True:
             self.skip_primary_type(no_conditional)
             end = end or self.last_end
-            while not self.newline and self.accept("["):
+            while self.type == "[" and not self.newline:
+                self.advance()
                 if self.type != "]":
                     self.skip_type()
                 self.expect("]")
-            if self.type not in ("|", "&") and (self.newline or not self.is_name("is")):
+            type = self.type
+            if type != "|" and type != "&" and (type != "name" or self.value != "is" or self.newline):
                 break
             self.advance()
         if self.type == "extends" and not self.newline and not no_conditional:
@@ -4507,7 +4477,9 @@ class TypeParser(JSParser):
                     self.skip_type(no_conditional=True)
                 return
         type = self.type
-        if type in ("(", "<", "new"):
+        if type == "name" or type == "this" or type == "import" or self.accept("typeof"):
+            self.skip_type_reference()
+        elif type in ("(", "<", "new"):
             self.accept("new")
             if self.skip_parameters() or type == "new":
                 self.expect("=>")
@@ -4518,29 +4490,28 @@ class TypeParser(JSParser):
             self.skip_elements("[", "]")
         elif type == "template":
             self.skip_template_type()
-        elif type in _LITERAL_TYPES or type == "name" and self.value in _TYPE_KEYWORDS \
-                and self.peek()[0] != ".":
-            self.advance()          # a `<` behind it is an operator
+        elif type in _LITERAL_TYPES:
+            self.advance()
             if type == "-":
                 if self.type not in ("number", "bigint"):
                     self.unexpected()
                 self.advance()
-        elif self.accept("typeof") or type in ("name", "this", "import"):
-            self.skip_type_reference()
         else:
             self.unexpected()
 
     def skip_type_reference(self):
         """Read `a.b.C<T>` or `import("a").b<T>`."""
-        is_import = self.type == "import"
+        type, word, end = self.type, self.value, self.pos
         self.skip_word()
-        if is_import:
+        if type == "import":
             self.skip_elements("(", ")")
-        while self.accept("."):
+        while self.type == ".":
+            self.advance()
             if not self.accept("private"):
                 self.skip_word()
-        if not self.newline and self.type in ("<", "<<"):
-            self.skip_type_list()
+        if self.type in ("<", "<<") and not self.newline and (
+                type != "name" or word not in _TYPE_KEYWORDS or self.last_end != end):
+            self.skip_type_list()       # behind a type's own word, `<` is an operator
 
     def skip_type_list(self, declares=False, before_text=False):
         """Read type arguments `<A, B>`, or parameters `<in out const T extends U = V>` with `declares`. With
@@ -4648,10 +4619,9 @@ class TypeParser(JSParser):
     def parse_annotation(self):
         """Read `: type`, `!: type` or `?: type` behind a declared name."""
         start = self.start
-        if not self.take_simple(is_annotation=True):
-            if self.type in ("!", "?"):
-                self.advance()
-            self.accept_type(":")
+        if self.type in ("!", "?"):
+            self.advance()
+        self.accept_type(":")
         self.erase(start)
 
     def open_parameters(self):
@@ -5290,8 +5260,13 @@ class TypeScriptParser(TypeParser):
 def _literal_text(value):
     """A number as a literal."""
     if isinstance(value, float):
-        return "NaN" if value != value else repr(value).replace("inf", "Infinity")
+        return "NaN" if value != value else repr(value).replace("inf", "Infinity").removesuffix(".0")
     return str(value)
+
+
+def _integral(value):
+    """A float as an int if that is the same number."""
+    return int(value) if value.is_integer() and str(value) != "-0.0" else value
 
 
 def _signed(value):
@@ -5302,7 +5277,7 @@ def _signed(value):
 
 _FOLDED = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "%": math.fmod,
-    "**": operator.pow, "|": lambda a, b: _signed(_signed(a) | _signed(b)),
+    "**": math.pow, "|": lambda a, b: _signed(_signed(a) | _signed(b)),
     "&": lambda a, b: _signed(_signed(a) & _signed(b)), "^": lambda a, b: _signed(_signed(a) ^ _signed(b)),
     "<<": lambda a, b: _signed(_signed(a) << (_signed(b) & 31)),
     ">>": lambda a, b: _signed(a) >> (_signed(b) & 31),
@@ -5410,7 +5385,7 @@ class EnumParser(TypeScriptParser):
             text = json.dumps(folded) if isinstance(folded, str) else _literal_text(folded)
             self.put(start, self.last_end, before + text + after)
             made.append((before + text + after, at, None))
-            return None if isinstance(folded, str) else folded + 1
+            return None if isinstance(folded, str) else _integral(folded + 1.0)
         if value is not None:
             self.put(start, first, before)
             self.put(self.last_end, self.last_end, after)
@@ -5445,7 +5420,7 @@ class EnumParser(TypeScriptParser):
             parts = [self.fold(part, name, members) for part in node.expressions]
             if None in parts:
                 return None
-            texts = [part if isinstance(part, str) else _literal_text(part) for part in parts]
+            texts = [part if isinstance(part, str) else _literal_text(part + 0) for part in parts]
             return "".join(q.cooked + t for q, t in zip(node.quasis, [*texts, ""]))
         if kind is Identifier:
             return members.get(node.name)
@@ -5458,8 +5433,8 @@ class EnumParser(TypeScriptParser):
             value = self.fold(node.argument, name, members)
             if value is None or isinstance(value, str):
                 return None
-            return {"-": operator.neg, "+": operator.pos, "~": lambda v: ~_signed(v)}.get(
-                node.operator, lambda v: None)(value)
+            work = {"-": operator.neg, "+": operator.pos, "~": lambda v: ~_signed(v)}.get(node.operator)
+            return work and _integral(float(work(float(value))))
         if kind is not BinaryExpression or node.operator not in _FOLDED:
             return None
         left, right = (self.fold(side, name, members) for side in (node.left, node.right))
@@ -5467,12 +5442,11 @@ class EnumParser(TypeScriptParser):
             return None
         if isinstance(left, str) or isinstance(right, str):
             return None if node.operator != "+" else "".join(
-                side if isinstance(side, str) else _literal_text(side) for side in (left, right))
+                side if isinstance(side, str) else _literal_text(side + 0) for side in (left, right))
         try:
-            value = _FOLDED[node.operator](left, right)
+            return _integral(float(_FOLDED[node.operator](float(left), float(right))))
         except (ArithmeticError, ValueError):
             return None
-        return int(value) if isinstance(value, float) and value.is_integer() else value
 
     # -- namespaces ----
 
