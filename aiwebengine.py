@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,175
+    10  Code generator                                                                 5,213
           Nodes of Python                                                                201
-          Functions and their variables                                                  565
+          Functions and their variables                                                  579
           Statements                                                                     215
           Loops, jumps and try                                                           634
           Destructuring                                                                  176
@@ -70,7 +70,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        187
           Operators                                                                      580
           Assignments                                                                    364
-          Members and calls                                                              717
+          Members and calls                                                              741
           Members as targets                                                             100
           Questions about nodes                                                          263
           Compiling a source text                                                        535
@@ -192,8 +192,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,589
-          Helpers of generated code: any realm                                           373
+    15  Realm, jobs and timers                                                         5,608
+          Helpers of generated code: any realm                                           392
           Helpers of generated code: one realm                                           292
           Helpers of generated code: shortcuts                                           767
           Helpers of generated code: names looked up when it runs                         85
@@ -10290,6 +10290,8 @@ class FunctionEmitter(NodeMaker):
 
     #: Whether the function seems to have loops; whether a finally block of it has a jump out or a yield.
     has_loops = leaves_finally = False
+    #: Of a function's own statements the first that is a super call.
+    first_super = None
     #: Whether a class is being translated, and whether it computes with fractions.
     in_class = in_fractions = False
     #: Functions that are called where they stand, by code that runs once.
@@ -10567,6 +10569,9 @@ class FunctionEmitter(NodeMaker):
                 if not variable.dominates:
                     self.emit_store(variable, self.name("undefined"), True)
         self.enter_block(scope)
+        self.first_super = next((
+            each.expression for each in statements if isinstance(each, ExpressionStatement)
+            and isinstance(each.expression, CallExpression) and isinstance(each.expression.callee, Super)), None)
         if self.constructor == "derived" and any(
                 isinstance(part, TryStatement) for s in statements for part in s.walk()):
             self.returning_late(statements)
@@ -10700,10 +10705,19 @@ class FunctionEmitter(NodeMaker):
     def dict_of(self, obj):
         """The name of the dict that goes with a variable, or None."""
         props = self.attribute(obj, "props")
-        if isinstance(obj, ast.Name) and obj.id == "this" and self.constructor is None:
-            return self.placed(obj, ".props", self.attribute(obj, "own"), "no_props")
-        return self.placed(obj, ".props", props if self.is_new(obj) else self.either(
+        if isinstance(obj, ast.Name) and obj.id == "this":
+            owner = self.owner_of_this()
+            return owner.placed(obj, ".props", self.attribute(obj, "own"),
+                                "no_props" if owner.constructor is None else None)
+        return self.placed(obj, ".props", self.either(
             self.type_is(obj, "JSObject"), props, self.name("no_props")))
+
+    def owner_of_this(self):
+        """The emitter of the function whose `this` arrow functions see."""
+        owner = self
+        while owner.scope.is_arrow and owner.outer is not None:
+            owner = owner.outer
+        return owner
 
     def dict_of_this(self, obj):
         """dict_of() where `obj` is this; None for anything else. Only an object has what is not empty."""
@@ -13116,8 +13130,8 @@ class AssignmentEmitter(OperatorEmitter):
         value = self.expression(node)
         if isinstance(value, ast.Constant) or (isinstance(value, ast.Name) and (
                 is_stable(node, right) or isinstance(right, SIMPLE_NODES)
-                or isinstance(node, ThisExpression) and self.constructor != "derived"
-                and not self.scope.is_arrow)):
+                or isinstance(node, ThisExpression) and not self.scope.is_arrow
+                and (self.constructor != "derived" or "this" in self.dict_places))):
             return value
         return self.saved(value)
 
@@ -13524,6 +13538,9 @@ class CallEmitter(AssignmentEmitter):
     def effect_CallExpression(self, node):
         """A call as a statement: array.push(value) is done inline."""
         callee, arguments = node.callee, node.arguments
+        if node is self.first_super and self.constructor == "derived" and not self.in_eval():
+            self.first_super_call(node)
+            return
         if not (isinstance(callee, MemberExpression) and not callee.computed and not callee.optional
                 and callee.property.name == "push" and len(arguments) == 1 and not node.optional
                 and not isinstance(callee.property, PrivateName) and not isinstance(callee.object, Super)
@@ -13863,8 +13880,9 @@ class CallEmitter(AssignmentEmitter):
     def found_along(self, obj, key):
         """-> (a condition that `found` of an ordinary object has a key, its value)"""
         found, holder = self.temporary(), obj
-        if self.dict_of_this(obj) is not None and self.constructor is None:
-            holder = self.placed(obj, ".object", obj, "nobody")
+        owner = self.owner_of_this()
+        if self.dict_of_this(obj) is not None and owner.constructor is None:
+            holder = owner.placed(obj, ".object", obj, "nobody")
         if LOOKS_TWICE:
             test = "{key!r} in ({found} := {holder}.found)"
             value = self.python("{found}[{key!r}]", key=key, found=found)
@@ -13920,16 +13938,36 @@ class CallEmitter(AssignmentEmitter):
             made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
                              self.python("this_place(None)"), *values)
             return self.python("(this := this_place({made}))", made=made)
-        klass = self.load_variable(node.callee.scope)
         if self.constructor != "derived":       # in an arrow function
-            made = self.call("super_call", klass, self.name("new_target"), self.name("this_bound"), *values)
+            made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
+                             self.name("this_bound"), *values)
             return self.python("((this := {made}), (this_bound := True))[0]", made=made)
-        made = self.apply(self.call("super_constructor", klass), [self.name("new_target"), *values])
+        klass, made = self.made_by_super(node, values)
         fields = ", initialize_fields(this, {klass})" if self.has_fields else ""
         return self.python(
             "((this := {temp} if ({temp} := {made}) is not None and not this_bound else super_twice()), "
             "(this_bound := True)" + fields + ")[0]",
             temp=self.temporary(), made=made, **({"klass": klass} if fields else {}))
+
+    def made_by_super(self, node, values):
+        """-> (the class around, what its parent makes), for a super call with these arguments."""
+        klass = self.load_variable(node.callee.scope)
+        parent = self.python("{parent}.ctor if type({parent} := {klass}.proto) is JSFunction "
+                             "and {parent}.fields is not None else super_constructor({klass})",
+                             parent=self.temporary(), klass=klass)
+        return klass, self.apply(parent, [self.name("new_target"), *values])
+
+    def first_super_call(self, node):
+        """super(…) as a statement of the constructor's own: from there on, `this` has a place."""
+        klass, made = self.made_by_super(node, self.operands(node.arguments))
+        fields = self.python("initialize_fields(this, {klass})", klass=klass) if self.has_fields else []
+        self.emit_python("""
+            {temp} = {made}
+            this = {temp} if not this_bound else super_twice()
+            this_bound = True
+            {fields}""", temp=self.temporary(), made=made, fields=fields)
+        if self.often:
+            self.make_place("this")
 
     def visit_AwaitExpression(self, node):
         return self.awaited(self.expression(node.argument))
@@ -35444,19 +35482,32 @@ def prototype_object(klass):
 
 @runtime_helper
 def initialize_fields(this, klass):
-    """Adds the private methods and fields of a class to a new instance (7.3.33)."""
+    """Adds the private methods and fields of a class to a new instance (7.3.33). Entries of `fields`: a dict of
+    values that are known and keys (True marks methods), or None, and a key with what computes its value."""
     is_ordinary, props = type(this) is JSObject, this.props
-    for kind, key, code, anonymous in klass.fields:
-        value = code if kind == "literal" else True if kind == "private" else undefined if code is None \
-            else code(this)
+    for literals, key, code, anonymous in klass.fields:
+        if literals is not None:
+            if is_ordinary and this.attrs is None and not props:
+                props.update(literals)
+            else:
+                for key, value in literals.items():
+                    add_field(this, key, value)
+            continue
+        value = undefined if code is None else code(this)
         if anonymous:
             set_function_name(value, key)
-        if is_ordinary and (key not in props if type(key) is PrivateKey else this.attrs is None):
+        if is_ordinary and key not in props and this.attrs is None:
             props[key] = value
-        elif type(key) is PrivateKey:
-            add_private(this, key, value)
         else:
-            this.create_data_property_or_throw(key, value)
+            add_field(this, key, value)
+
+
+def add_field(this, key, value):
+    """DefineField (7.3.31), for a value."""
+    if type(key) is PrivateKey:
+        add_private(this, key, value)
+    else:
+        this.create_data_property_or_throw(key, value)
 
 
 @runtime_helper
@@ -35467,9 +35518,10 @@ def class_method(klass, target, key, kind, function):
         if target is klass:
             if key not in klass.props:
                 add_private(klass, key, True)
-        elif ("private", key, None, False) not in klass.fields:
-            first_field = sum(1 for entry in klass.fields if entry[0] == "private")
-            klass.fields.insert(first_field, ("private", key, None, False))
+        elif klass.fields and klass.fields[0][0] is not None:
+            klass.fields[0][0][key] = True
+        else:
+            klass.fields.insert(0, ({key: True}, None, None, False))
         return
     key = to_property_key(key)
     if kind != "method":
@@ -35487,7 +35539,12 @@ def class_field(klass, key, code, anonymous, *literal):
     """A field of instances: its value is a literal, or what the Python function `code` gives."""
     if type(key) is not PrivateKey:
         key = to_property_key(key)
-    klass.fields.append(("literal", key, *literal, False) if literal else ("field", key, code, anonymous))
+    if not literal:
+        klass.fields.append((None, key, code, anonymous))
+    elif klass.fields and klass.fields[-1][0] is not None:
+        klass.fields[-1][0][key] = literal[0]
+    else:
+        klass.fields.append(({key: literal[0]}, None, None, False))
 
 
 @runtime_helper
@@ -36519,16 +36576,16 @@ def default_constructor(realm, klass, derived):
             return this
         return construct_base
 
-    def construct_derived(new_target, *args):
-        count = len(args)
-        if count == 0:                  # a call with a tuple takes longer
-            this = super_constructor(klass)(new_target)
-        elif count == 1:
-            this = super_constructor(klass)(new_target, args[0])
-        elif count == 2:
-            this = super_constructor(klass)(new_target, args[0], args[1])
+    def construct_derived(new_target, x=None, y=None, z=None, *more):
+        parent = klass.proto
+        make = parent.ctor if type(parent) is JSFunction and parent.fields is not None \
+            else super_constructor(klass)
+        if z is not None:               # a call with a tuple takes longer
+            this = make(new_target, x, y, z, *more) if more else make(new_target, x, y, z)
+        elif y is not None:
+            this = make(new_target, x, y)
         else:
-            this = super_constructor(klass)(new_target, *args)
+            this = make(new_target) if x is None else make(new_target, x)
         if klass.fields:
             initialize_fields(this, klass)
         return this
