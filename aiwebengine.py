@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,213
+    10  Code generator                                                                 5,214
           Nodes of Python                                                                201
-          Functions and their variables                                                  579
+          Functions and their variables                                                  580
           Statements                                                                     215
           Loops, jumps and try                                                           634
           Destructuring                                                                  176
@@ -10570,8 +10570,9 @@ class FunctionEmitter(NodeMaker):
                     self.emit_store(variable, self.name("undefined"), True)
         self.enter_block(scope)
         self.first_super = next((
-            each.expression for each in statements if isinstance(each, ExpressionStatement)
-            and isinstance(each.expression, CallExpression) and isinstance(each.expression.callee, Super)), None)
+            each.expression for each in statements
+            if isinstance(each, ExpressionStatement) and isinstance(each.expression, CallExpression)
+            and isinstance(each.expression.callee, Super)), None)
         if self.constructor == "derived" and any(
                 isinstance(part, TryStatement) for s in statements for part in s.walk()):
             self.returning_late(statements)
@@ -35482,8 +35483,8 @@ def prototype_object(klass):
 
 @runtime_helper
 def initialize_fields(this, klass):
-    """Adds the private methods and fields of a class to a new instance (7.3.33). Entries of `fields`: a dict of
-    values that are known and keys (True marks methods), or None, and a key with what computes its value."""
+    """Adds the private methods and fields of a class to a new instance (7.3.33). An entry of `fields` has a
+    dict of values that are known (True for methods), or a key and the Python function that gives its value."""
     is_ordinary, props = type(this) is JSObject, this.props
     for literals, key, code, anonymous in klass.fields:
         if literals is not None:
