@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,101
+     6  Parser                                                                         4,100
           Parser: names and scopes                                                       266
           Parser: statements                                                             496
           Parser: functions                                                              164
@@ -36,7 +36,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: expressions                                                            452
           Parser: literals                                                               194
           Parser: patterns                                                               165
-          Parser: modules                                                                215
+          Parser: modules                                                                214
           Parsing a source text                                                          117
           Parser: types of TypeScript                                                    636
           Parser: declarations of TypeScript                                             458
@@ -60,11 +60,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,214
-          Nodes of Python                                                                201
-          Functions and their variables                                                  580
+    10  Code generator                                                                 5,219
+          Nodes of Python                                                                218
+          Functions and their variables                                                  565
           Statements                                                                     215
-          Loops, jumps and try                                                           634
+          Loops, jumps and try                                                           655
           Destructuring                                                                  176
           Expressions                                                                    266
           Classes                                                                        187
@@ -72,7 +72,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Assignments                                                                    364
           Members and calls                                                              741
           Members as targets                                                             100
-          Questions about nodes                                                          263
+          Questions about nodes                                                          269
           Compiling a source text                                                        535
           Keeping compiled packages                                                      121
           Showing the generated Python                                                    94
@@ -154,7 +154,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    50
-    13  Intl                                                                           3,373
+    13  Intl                                                                           3,370
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
@@ -162,7 +162,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.Locale                                                                    198
           Plural rules                                                                    30
           Intl.NumberFormat                                                              467
-          Intl.DateTimeFormat                                                            446
+          Intl.DateTimeFormat                                                            443
           Intl.Collator                                                                  102
           Intl.PluralRules                                                                54
           Intl.ListFormat                                                                 62
@@ -170,7 +170,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         62
           Intl.DisplayNames                                                              170
           Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           3,920
+    14  Functions of the web                                                           3,932
           Inspection                                                                     583
           console: formatting                                                             91
           console: tables                                                                 79
@@ -184,7 +184,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                133
           crypto and performance                                                          37
           Timers and microtasks                                                           47
-          AbortController and AbortSignal                                                149
+          AbortController and AbortSignal                                                161
           Headers                                                                        147
           Blob, File and FormData                                                        221
           crypto.subtle                                                                  117
@@ -3916,20 +3916,19 @@ class JSParser(DestructuringParser):
         """Read the names that are imported, and the word `from`."""
         specifiers = []
         if self.type != "string":
+            others = True
             if self.type == "name":
                 local = self.parse_imported_binding()
                 specifiers.append(self.finish_from(ImportDefaultSpecifier(local), local))
                 if self.type == "=" and self.peek()[1] == "require":
                     raise self.no_import_require(local.name, local.start)
-                if self.accept(","):
-                    if self.type not in ("*", "{"):
-                        self.unexpected()
-            if self.type == "*":
+                others = self.accept(",")
+            if others and self.type == "*":
                 specifiers.append(self.parse_namespace_import())
-            elif self.type == "{":
+            elif others and self.type == "{":
                 self.advance()
                 specifiers += self.parse_list("}", self.parse_import_specifier)
-            elif not specifiers:
+            elif others:
                 self.unexpected()
             self.expect_word("from")
         return specifiers
@@ -4884,7 +4883,7 @@ _IMPORT_BRACE = _words(r"import~\{~[^}]")
 _ERASED = object()
 _COMMA = _words("~,?")
 _CONST_ENUM = _words(r"const~enum\b")
-_IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=")
+_IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=(?![=>])")
 
 
 class TypeScriptParser(TypeParser):
@@ -10065,10 +10064,21 @@ class Jump:
 
 # -- Nodes of Python ---------------------------------------------------------------------
 
+_new_node = ast.AST.__new__
+
+
+def made_node(kind, attributes):
+    """A node of a class of `ast` from a fresh dict of its attributes: the class itself would take twice as
+    long, for it looks at its fields each time."""
+    node = _new_node(kind)
+    node.__dict__ = attributes
+    return node
+
+
 #: {part}, {part!r} in a template.
 _TEMPLATE_PART = re.compile(r"\{(\w+)(!r)?\}")
 #: What the text that makes a template's nodes finds: the classes of `ast`, and nodes without place (Load_ …).
-_TEMPLATE_NAMES = dict(vars(ast))
+_TEMPLATE_NAMES = {**vars(ast), "made_node": made_node}
 
 
 @functools.cache
@@ -10091,20 +10101,27 @@ def template_code(node):
         return "[" + ", ".join(map(template_item, node)) + "]"
     if not isinstance(node, ast.AST):
         return repr(node)
-    kind, place = type(node).__name__, ", lineno=line, col_offset=column"
+    kind = type(node).__name__
     if isinstance(node, ast.Name):
         role, _, part = node.id.partition("_")
         if role == "const" and part:
-            return f"Constant({part}{place})"
+            return made_node_code("Constant", {"value": part})
         if role == "part" and part:
-            return f"(Name({part}, {template_code(node.ctx)}{place}) if type({part}) is str else {part})"
+            name = made_node_code("Name", {"id": part, "ctx": template_code(node.ctx)})
+            return f"({name} if type({part}) is str else {part})"
     if not node._fields and not node._attributes:
         _TEMPLATE_NAMES.setdefault(kind + "_", node)
         return kind + "_"
-    fields = [template_code(getattr(node, field, None)) + ", " for field in node._fields]
+    fields = {field: template_code(getattr(node, field, None)) for field in node._fields}
     if isinstance(node, ast.Constant):
-        del fields[1:]                  # the kind of a literal
-    return f"{kind}({''.join(fields)}{'lineno=line, col_offset=column' if node._attributes else ''})"
+        del fields["kind"]              # of a literal
+    return made_node_code(kind, fields, bool(node._attributes))
+
+
+def made_node_code(kind, fields, has_place=True):
+    place = {"lineno": "line", "col_offset": "column"} if has_place else {}
+    parts = ", ".join(f"'{field}': {code}" for field, code in {**fields, **place}.items())
+    return f"made_node({kind}, {{{parts}}})"
 
 
 def template_item(node):
@@ -10113,7 +10130,7 @@ def template_item(node):
     if isinstance(inner, ast.Name) and inner.id.startswith("part_"):
         part = inner.id[5:]
         return "*" + part if isinstance(node, ast.Starred) else \
-            f"*({part} if type({part}) is list else [Expr({part}, lineno=line, col_offset=column)])"
+            f"*({part} if type({part}) is list else [{made_node_code('Expr', {'value': part})}])"
     return template_code(node)
 
 
@@ -10147,10 +10164,13 @@ class NodeMaker:
         self.dict_places = {}
         self.listless = set()
 
-    def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script (but for the commonest three)."""
-        made = kind(*fields)
-        made.lineno, made.col_offset = self.line, self.column
+    def node(self, kind, *values, **fields):
+        """A node of a class of `ast`, at the current place in the script. Fields are set faster by name."""
+        if values:
+            fields.update(zip(kind._fields, values))
+        fields["lineno"], fields["col_offset"] = self.line, self.column
+        made = _new_node(kind)
+        made.__dict__ = fields
         return made
 
     def python(self, template, **parts):
@@ -10161,24 +10181,22 @@ class NodeMaker:
         self.out += python_template(template)(self.line, self.column, **parts)
 
     def name(self, id):
-        made = ast.Name(id, _LOAD)
-        made.lineno, made.col_offset = self.line, self.column
+        made = _new_node(ast.Name)
+        made.__dict__ = {"id": id, "ctx": _LOAD, "lineno": self.line, "col_offset": self.column}
         return made
 
     def store(self, id):
-        return self.node(ast.Name, id, _STORE)
+        return self.node(ast.Name, id=id, ctx=_STORE)
 
     def const(self, value):
-        made = ast.Constant(value)
-        made.lineno, made.col_offset = self.line, self.column
+        made = _new_node(ast.Constant)
+        made.__dict__ = {"value": value, "lineno": self.line, "col_offset": self.column}
         return made
 
     def call(self, helper, *args):
-        line, column = self.line, self.column
-        name = ast.Name(helper, _LOAD)
-        name.lineno, name.col_offset = line, column
-        made = ast.Call(name, list(args), [])
-        made.lineno, made.col_offset = line, column
+        made = _new_node(ast.Call)
+        made.__dict__ = {"func": self.name(helper), "args": list(args), "keywords": [],
+                         "lineno": self.line, "col_offset": self.column}
         return made
 
     def last_of(self, *values):
@@ -10186,48 +10204,48 @@ class NodeMaker:
         return self.subscript(self.tuple(*values), self.const(len(values) - 1))
 
     def apply(self, function, args):
-        return self.node(ast.Call, function, args, [])
+        return self.node(ast.Call, func=function, args=args, keywords=[])
 
     def attribute(self, value, attr):
-        return self.node(ast.Attribute, value, attr, _LOAD)
+        return self.node(ast.Attribute, value=value, attr=attr, ctx=_LOAD)
 
     def subscript(self, value, index):
-        return self.node(ast.Subscript, value, index, _LOAD)
+        return self.node(ast.Subscript, value=value, slice=index, ctx=_LOAD)
 
     def walrus(self, id, value):
         return self.python("({id} := {value})", id=id, value=value)
 
     def either(self, test, then, otherwise):
-        return self.node(ast.IfExp, test, then, otherwise)
+        return self.node(ast.IfExp, test=test, body=then, orelse=otherwise)
 
     def compare(self, left, op, right):
-        return self.node(ast.Compare, left, [op], [right])
+        return self.node(ast.Compare, left=left, ops=[op], comparators=[right])
 
     def chain(self, first, *rest):
         """first op value op value …, as (op, value) pairs."""
         return self.node(ast.Compare, first, [op for op, _ in rest], [value for _, value in rest])
 
     def both(self, *values):
-        return self.node(ast.BoolOp, _AND, list(values))
+        return self.node(ast.BoolOp, op=_AND, values=list(values))
 
     def any_of(self, *values):
-        return self.node(ast.BoolOp, _OR, list(values))
+        return self.node(ast.BoolOp, op=_OR, values=list(values))
 
     def negated(self, value):
-        return self.node(ast.UnaryOp, _NOT, value)
+        return self.node(ast.UnaryOp, op=_NOT, operand=value)
 
     def operate(self, left, operator, right):
-        return self.node(ast.BinOp, left, _BIN_OPS[operator], right)
+        return self.node(ast.BinOp, left=left, op=_BIN_OPS[operator], right=right)
 
     def tuple(self, *values):
-        return self.node(ast.Tuple, list(values), _LOAD)
+        return self.node(ast.Tuple, elts=list(values), ctx=_LOAD)
 
     def first_of(self, *values):
         """Evaluates all, gives the first."""
         return self.subscript(self.tuple(*values), self.const(0))
 
     def starred(self, value):
-        return self.node(ast.Starred, value, _LOAD)
+        return self.node(ast.Starred, value=value, ctx=_LOAD)
 
     def type_is(self, value, name):
         return self.compare(self.call("type", value), _IS, self.name(name))
@@ -10236,15 +10254,13 @@ class NodeMaker:
         self.out.append(statement)
 
     def emit_value(self, value):
-        self.out.append(self.node(ast.Expr, value))
+        self.out.append(self.node(ast.Expr, value=value))
 
     def emit_assign(self, id, value):
-        line, column = self.line, self.column
-        self.out.append(ast.Assign([ast.Name(id, _STORE, lineno=line, col_offset=column)], value,
-                                   lineno=line, col_offset=column))
+        self.out.append(self.node(ast.Assign, targets=[self.store(id)], value=value))
 
     def emit_if(self, test, body, orelse=()):
-        self.out.append(self.node(ast.If, test, body or [self.passing()], list(orelse)))
+        self.out.append(self.node(ast.If, test=test, body=body or [self.passing()], orelse=list(orelse)))
 
     def passing(self):
         return self.node(ast.Pass)
@@ -11063,9 +11079,10 @@ class StatementEmitter(FunctionEmitter):
 
 class CountedLoop:
     """A `for` statement that counts up: the Python name of its variable, code for the limit that this does
-    not reach and for the step, and how many turns it takes at least if nothing leaves it."""
+    not reach and for the step, how many turns it takes at least if nothing leaves it, and the variables that
+    must turn out to be ints: {Variable: the least that will do}."""
 
-    __slots__, __init__ = attributes("variable limit step turns")
+    __slots__, __init__ = attributes("variable limit step turns unsure")
 
 
 class RowKeeper(ast.NodeTransformer):
@@ -11311,13 +11328,16 @@ class LoopEmitter(StatementEmitter):
             if counted is not None and counted.turns >= MIN_TURNS_OF_RANGE:
                 self.range_loop(node, labels, counted)
             elif counted is not None and self.may_be_written_twice(node.body):
-                often = self.collect(lambda: self.range_loop(node, labels, counted, False))
+                often = self.collect(lambda: self.range_of_ints(node, labels, counted))
                 seldom = self.collect(while_loop)
                 self.at(node)
-                self.emit_python("""
-                    if {limit} - {variable} >= {turns!r} * {step}: {often}
-                    else: {seldom}""", limit=counted.limit, variable=counted.variable, step=counted.step,
-                                 turns=MIN_TURNS_OF_RANGE, often=often, seldom=seldom)
+                tests = [self.python("type({name}) is int and {least!r} <= {name} < {most!r}", least=least,
+                                     name=self.load_variable(variable), most=COUNTER_BOUND)
+                         for variable, least in counted.unsure.items()]
+                tests.append(self.python("{limit} - {variable} >= {turns!r} * {step}", limit=counted.limit,
+                                         variable=counted.variable, step=counted.step,
+                                         turns=MIN_TURNS_OF_RANGE))
+                self.emit_if(self.both(*tests) if tests[1:] else tests[0], often, seldom)
             else:
                 while_loop()
 
@@ -11352,30 +11372,46 @@ class LoopEmitter(StatementEmitter):
         if type(bound) is not LoopBound:
             return None
         step = node.update.right if isinstance(node.update, AssignmentExpression) else None
-        parts = [node.test.left, bound.limit] + ([step] if step is not None else [])
-        for part in parts:
-            if type(infer(part)) is not tuple or type(part) is not NumericLiteral and not (
-                    type(part) is Identifier and self.is_own_int(part.scope, node.body)):
+        unsure = {}
+        for part in [node.test.left, bound.limit] + ([step] if step is not None else []):
+            kind, least = infer(part), int(part is step)
+            if type(part) is not NumericLiteral and not (type(part) is Identifier and (
+                    self.is_own_int(part.scope, node.body) or is_never_changed(part.scope))):
                 return None
-        if node.test.left.scope.captured or step is not None and infer(step)[0] < 1:
+            if type(kind) is not tuple or kind[0] < least and part is step:
+                if kind is not None and not is_numeric(kind) or type(part) is NumericLiteral:
+                    return None
+                unsure[part.scope] = least
+        if node.test.left.scope.captured:
             return None
         steps = (1, 1) if step is None else infer(step)
         inclusive = node.test.operator == "<="
-        start = [infer(source) for source in node.test.left.scope.sources if not is_own_step(
-            node.test.left.scope, source)]
-        turns = (infer(bound.limit)[0] + inclusive - max(high for _, high in start)) // steps[1]
+        turns = 0
+        if not unsure:
+            start = [infer(source) for source in node.test.left.scope.sources if not is_own_step(
+                node.test.left.scope, source)]
+            turns = (infer(bound.limit)[0] + inclusive - max(high for _, high in start)) // steps[1]
         limit, one = self.expression(bound.limit), self.const(1)
         if inclusive:
             limit = self.const(limit.value + 1) if isinstance(limit, ast.Constant) \
                 else self.operate(limit, "+", one)
         return CountedLoop(node.test.left.scope.python, limit,
-                           one if step is None else self.expression(step), turns)
+                           one if step is None else self.expression(step), turns, unsure)
 
     def is_own_int(self, variable, body):
         """Whether a variable of this function, known to be an int, keeps its value while `body` runs."""
         return type(variable) is Variable and variable.scope.function is self.scope and not variable.boxed \
             and not variable.early and not variable.remote and not any(
                 type(source) is str or body.start <= source.start < body.end for source in variable.sources)
+
+    def range_of_ints(self, node, labels, counted):
+        """A range_loop() where the variables that were not known to be ints are."""
+        types = [(variable, variable.type) for variable in counted.unsure]
+        for variable, least in counted.unsure.items():
+            variable.type = (least, COUNTER_BOUND)
+        self.range_loop(node, labels, counted, False)
+        for variable, kind in types:
+            variable.type = kind
 
     def range_loop(self, node, labels, counted, may_be_empty=True):
         """A `for` statement as a Python loop over a range; its variable ends as the test leaves it."""
@@ -11400,7 +11436,8 @@ class LoopEmitter(StatementEmitter):
 
     def may_be_written_twice(self, body):
         """Whether the body of a loop is short and plain enough to be translated twice."""
-        return body.end - body.start <= MAX_WRITTEN_TWICE and not self.unit.lifts and not any(
+        return body.end - body.start <= MAX_WRITTEN_TWICE \
+            and not is_any_within(self.unit.lifts, body) and not any(
             isinstance(part, (*FUNCTION_NODES, *LOOP_NODES, ClassExpression, ClassDeclaration, TryStatement,
                               SwitchStatement, TaggedTemplateExpression))
             or type(part) is VariableDeclaration and part.kind in USING
@@ -14254,6 +14291,12 @@ def written_elements(loop):
                     return None
                 written.append(target)
     return written if reads else None
+
+
+def is_never_changed(variable):
+    """Whether a variable keeps the value that it begins with, and can be read."""
+    return type(variable) is Variable and not (variable.assigned or variable.boxed or variable.early
+                                               or variable.is_global)
 
 
 def may_change_arrays(body):
@@ -30244,34 +30287,29 @@ def is_text_field(text):
     return text[0] in "GEcBazvO" or text[0] in "ML" and len(text) > 2
 
 
-def field_distance(wanted, there):
-    """How far two forms of a field are from each other (ICU's DateTimePatternGenerator)."""
-    def rank(text):
-        if not is_text_field(text):
-            return 0x100 + len(text)
-        return {4: -0x104, 5: -0x101}.get(len(text), -0x103)
-    return abs(rank(wanted) - rank(there))
+def field_rank(text):
+    """Where a form of a field stands among all: the nearer, the more alike (ICU)."""
+    if not is_text_field(text):
+        return 0x100 + len(text)
+    return {4: -0x104, 5: -0x101}.get(len(text), -0x103)
 
 
 def best_format(data, wanted):
     """(pattern, fields of the skeleton, missing letters) of the nearest format for {letter: text}."""
-    best = None
-    for fields, pattern in date_formats(data):
-        distance = 0
-        for letter in wanted.keys() | fields.keys():
-            if letter not in fields:
-                distance += 0x1000
-            elif letter not in wanted:
-                distance += 0x10000
-            else:
-                distance += field_distance(wanted[letter], fields[letter])
-        if best is None or distance < best[0]:
-            best = distance, pattern, fields
-    return best[1], best[2], [letter for letter in wanted if letter not in best[2]]
+    best, nearest = None, math.inf
+    ranks = {letter: field_rank(text) for letter, text in wanted.items()}
+    for entry in date_formats(data):
+        distance = 0x1000 * len(ranks)
+        for letter, rank in entry[2]:
+            distance += abs(ranks[letter] - rank) - 0x1000 if letter in ranks else 0x10000
+        if distance < nearest:
+            best, nearest = entry, distance
+    fields, pattern, _ = best
+    return pattern, fields, [letter for letter in wanted if letter not in fields]
 
 
 def date_formats(data):
-    """[(fields, pattern)] of all formats of a locale, those of the styles among them."""
+    """[(fields, pattern, ranks of the fields)] of all formats of a locale, those of the styles among them."""
     formats = data.kept.get("all formats")
     if formats is None:
         named = {text: text for text in "GyMEdBhHmsSz"}
@@ -30285,8 +30323,10 @@ def date_formats(data):
             if base not in bases:
                 bases.append(base)
                 styles += [(fields, pattern)] * all([fields != each for each, _ in formats])
-        data.kept["all formats"] = formats = sorted(styles + formats, key=lambda each: min(
-            each[0], key="GyMEdBhHmsSz".index))
+        formats = sorted(styles + formats, key=lambda each: min(each[0], key="GyMEdBhHmsSz".index))
+        data.kept["all formats"] = formats = [
+            (fields, pattern, [(letter, field_rank(text)) for letter, text in fields.items()])
+            for fields, pattern in formats]
     return formats
 
 
@@ -33850,19 +33890,31 @@ def global_queue_microtask(realm, this, callback=undefined, *_):
 # -- AbortController and AbortSignal -----------------------------------------------------
 
 class JSAbortSignal(JSObject):
-    """DOM, 3.2. `listeners` are (function or object, once), `steps` what the engine does at an abort."""
+    """DOM, 3.2. `listeners` are (function or object, once), `steps` what the engine does at an abort,
+    `dependents` the signals of AbortSignal.any() that wait for this one."""
 
     __slots__, __init__ = object_attributes(
-        "; aborted=False reason=undefined listeners=[] steps=[] handler=null")
+        "; aborted=False reason=undefined listeners=[] steps=[] dependents=[] handler=null")
     class_name = "AbortSignal"
 
     def abort(self, realm, reason):
-        """Signal abort: the steps of the engine first, then what scripts wait with."""
+        """Signal abort: all that depend on it are aborted before scripts hear of it."""
         if self.aborted:
             return
         self.aborted = True
         self.reason = new_dom_exception(realm, "This operation was aborted", "AbortError") \
             if reason is undefined else reason
+        aborted = [self]
+        for signal in aborted:
+            for other in signal.dependents:
+                if not other.aborted:
+                    other.aborted, other.reason = True, self.reason
+                    aborted.append(other)
+        for signal in aborted:
+            signal.run_steps(realm)
+
+    def run_steps(self, realm):
+        """The steps of the engine first, then what scripts wait with."""
         steps, self.steps = self.steps, []
         for step in steps:
             step()
@@ -33977,7 +34029,7 @@ def abort_signal_any(realm, this, signals=undefined, *_):
             signal.abort(realm, source.reason)
             return signal
     for source in sources:
-        source.when_aborted(lambda source=source: signal.abort(realm, source.reason))
+        source.dependents.append(signal)
     return signal
 
 
