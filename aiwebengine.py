@@ -35536,7 +35536,7 @@ def prototype_object(klass):
 @runtime_helper
 def initialize_fields(this, klass):
     """Adds the private methods and fields of a class to a new instance (7.3.33). An entry of `fields` has a
-    dict of values that are known (True for methods), or a key and the Python function that gives its value."""
+    dict of values that are known (True for methods), or a key and the Python function for its value."""
     is_ordinary, props = type(this) is JSObject, this.props
     for literals, key, code, anonymous in klass.fields:
         if literals is not None:
