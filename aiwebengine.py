@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,202
+    10  Code generator                                                                 5,205
           Nodes of Python                                                                201
           Functions and their variables                                                  565
           Statements                                                                     215
@@ -70,13 +70,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        187
           Operators                                                                      580
           Assignments                                                                    364
-          Members and calls                                                              717
+          Members and calls                                                              720
           Members as targets                                                             100
           Questions about nodes                                                          269
           Compiling a source text                                                        535
           Keeping compiled packages                                                      121
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,307
+    11  Built-ins of the language                                                      9,343
           Helpers shared by the built-ins                                                 92
           Object                                                                         308
           Function                                                                       152
@@ -102,12 +102,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                28
-          String: constructor                                                             49
+          String: constructor                                                             52
           Iterator prototypes                                                             10
           Array                                                                          147
           Array: callbacks                                                               117
           Array: order                                                                   123
-          Array: prototype methods                                                       542
+          Array: prototype methods                                                       554
           Array: methods that typed arrays share                                         101
           Array: constructor                                                              90
           Array iterators                                                                 36
@@ -123,7 +123,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DataView                                                                       103
           Atomics                                                                         86
           Promise                                                                        467
-          Generators and async functions                                                 206
+          Generators and async functions                                                 227
           Iterator helpers                                                               421
           Async functions                                                                 35
           Async generators                                                               102
@@ -192,9 +192,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,589
+    15  Realm, jobs and timers                                                         5,590
           Helpers of generated code: any realm                                           373
-          Helpers of generated code: one realm                                           292
+          Helpers of generated code: one realm                                           293
           Helpers of generated code: shortcuts                                           767
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
@@ -13964,6 +13964,9 @@ class CallEmitter(AssignmentEmitter):
     def visit_YieldExpression(self, node):
         value = self.name("undefined") if node.argument is None else self.expression(node.argument)
         if node.delegate:
+            if type(node.argument) is CallExpression and type(value) is ast.Call \
+                    and isinstance(value.func, (ast.IfExp, ast.Call)) and not self.is_async:
+                return self.node(ast.YieldFrom, self.call("yield_call", value.func, *value.args))
             helper = "async_yield_delegate" if self.is_async else "yield_delegate"
             return self.node(ast.YieldFrom, self.call(helper, value))
         if self.is_async:
@@ -18245,8 +18248,11 @@ def string_construct(realm, new_target, *values):
     return JSStringObject(prototype_for(new_target, lambda: realm.StringPrototype), text)
 
 
-STRING.static.method("fromCharCode", 1)(
-    lambda realm, this, *codes: "".join([chr(to_uint32(code) & 0xFFFF) for code in interruptible(codes)]))
+@STRING.static.method("fromCharCode", 1)
+def string_from_char_code(realm, this, *codes):
+    if len(codes) == 1 and type(codes[0]) is int:
+        return chr(codes[0] & 0xFFFF)
+    return "".join([chr(to_uint32(code) & 0xFFFF) for code in interruptible(codes)])
 
 
 @STRING.static.method("fromCodePoint", 1)
@@ -18833,7 +18839,8 @@ def flatten_into(realm, target, source, length, count, depth, mapper=None):
 
 def list_position(items, value, start, end):
     """The first position of a value among start … end by strict equality, or -1."""
-    if value != value:
+    if value != value or end - start == len(items) <= 256 and (type(value) is not str or len(value) <= 64) \
+            and value not in items:     # faster than an exception
         return -1
     step = SLICE_LENGTH if type(value) is not str or len(value) <= 64 else comparisons_at_once(value)
     while start < end:
@@ -18851,6 +18858,10 @@ def list_position(items, value, start, end):
 
 @ARRAY.method("includes", 1)
 def array_includes(realm, this, value=undefined, start=undefined, *_):
+    if type(this) is JSArray and start is undefined and value == value:
+        if type(value) is str and len(value) <= 64 and len(this.items) <= 256:
+            return value in this.items
+        return list_position(this.items, value, 0, len(this.items)) >= 0
     obj, length = array_and_length(realm, this)
     if length == 0:
         return False
@@ -18867,6 +18878,8 @@ def array_includes(realm, this, value=undefined, start=undefined, *_):
 
 @ARRAY.method("indexOf", 1)
 def array_index_of(realm, this, value=undefined, start=undefined, *_):
+    if type(this) is JSArray and start is undefined:
+        return list_position(this.items, value, 0, len(this.items))
     obj, length = array_and_length(realm, this)
     if length == 0:
         return -1
@@ -18904,7 +18917,8 @@ def last_start(start, length):
 @ARRAY.method("join", 1)
 def array_join(realm, this, separator=undefined, *_):
     obj, length = array_and_length(realm, this)
-    separator = "," if separator is undefined else to_string(separator)
+    separator = "," if separator is undefined else \
+        separator if type(separator) is str else to_string(separator)
     return join_elements(realm, obj, length, separator, text_of_element)
 
 
@@ -18915,14 +18929,18 @@ def text_of_element(value):
     return "" if value is undefined or value is null else to_string(value)
 
 
+#: Elements that are joined at once.
+TEXT_AND_INT = frozenset((str, int))
+
+
 def join_elements(realm, obj, length, separator, make_text):
     """The elements as one string; "" for an array that is being joined already."""
-    check_string_length((length - 1) * len(separator))
-    realm.poll()
-    if type(obj) is JSArray and length < 10_000 and {*map(type, obj.items)} <= {int, str}:
-        texts = [*map(str, obj.items)]
+    if type(obj) is JSArray and length < 10_000 and (kinds := {*map(type, obj.items)}) <= TEXT_AND_INT:
+        texts = [*map(str, obj.items)] if int in kinds else obj.items
         check_string_length(sum(map(len, texts)) + (length - 1) * len(separator))
         return separator.join(texts)
+    check_string_length((length - 1) * len(separator))
+    realm.poll()
     joining = realm.host_hooks.setdefault("arrays being joined", [])
     if any(other is obj for other in joining):
         return ""
@@ -22218,7 +22236,7 @@ class GeneratorLoop(IteratorRecord):
     def __iter__(self):
         generator = self.iterator
         body = generator.body
-        if generator.state == "done" or body.gi_running or "yield_delegate" in body.gi_code.co_names:
+        if generator.state == "done" or body.gi_running or not DELEGATING.isdisjoint(body.gi_code.co_names):
             return self
         generator.state = "suspended"
         return body
@@ -22262,6 +22280,27 @@ def references_of_one():
 
 
 REFERENCES_OF_ONE = references_of_one()
+
+
+#: What the code of a generator names that may yield InnerResults.
+DELEGATING = frozenset(("yield_delegate", "yield_call"))
+
+
+@runtime_helper
+def yield_call(realm, run, *args):
+    """`yield*` of what a call gives: of a generator that nobody sees, only the body is made."""
+    function, code = getattr(run, "generator", (None, None))
+    if function is None:
+        return yield_delegate(realm, run(*args))
+    proto = function.props.get("prototype") or function.get("prototype")
+    if not (type(proto) is JSObject and not proto.props and proto.attrs is None
+            and proto.proto is realm.GeneratorPrototype and realm.generator_iteration_untouched):
+        return yield_delegate(realm, run(*args))
+    body = code(*args)
+    if "GeneratorReturn" not in body.gi_code.co_names:
+        return body
+    generator = JSGenerator(proto, body)
+    return delegation(realm, IteratorRecord(generator, undefined), False, generator.resume)
 
 
 @runtime_helper
@@ -35826,6 +35865,7 @@ def function_helpers(realm, helpers):
             return JSGenerator(proto if isinstance(proto, JSObject) else realm.GeneratorPrototype, body)
         function = JSFunction(realm.GeneratorFunctionPrototype, start, info)
         function.home = realm
+        start.generator = function, code
         return function
 
     def make_async_generator(code, info):
