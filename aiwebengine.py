@@ -10162,6 +10162,7 @@ class NodeMaker:
         #: Python name of a variable that never changes -> the place, after it was set, for a second variable:
         #: the dict of properties of an ordinary object (which stays the same dict), empty for anything else.
         self.dict_places = {}
+        self.places = []              # all of them, each with the statements in which it stands
         self.listless = set()
 
     def node(self, kind, *values, **fields):
@@ -10394,7 +10395,7 @@ class FunctionEmitter(NodeMaker):
         optional, rest, patterns = self.plan_parameters(node)
         prologue = self.out = []
         self.prologue(node, scope, patterns)
-        params_done = len(prologue)
+        self.out = []
         self.emit_python("if interrupt: stop()")
         if node.expression:
             self.at(node.body)
@@ -10402,9 +10403,9 @@ class FunctionEmitter(NodeMaker):
         else:
             self.function_body(node.body.body, scope.body)
         self.at(node)
-        body = self.out
-        if self.jump_codes:
-            body[params_done:params_done] = self.python("jump = 0")
+        self.drop_places()
+        params_done = len(prologue)
+        body = prologue + (self.python("jump = 0") if self.jump_codes else []) + self.out
         if node.is_generator or node.is_async:
             body = self.generator_body(node, body, params_done)
         self.at(node)
@@ -10709,9 +10710,16 @@ class FunctionEmitter(NodeMaker):
                 self.listless.add(variable.python)      # it begins with holes, and may get a list of its own
 
     def make_place(self, python):
-        place = self.node(ast.If, self.const(False), [self.passing()], [])
+        place = self.node(ast.If, test=self.const(False), body=[self.passing()], orelse=[])
         self.dict_places[python] = place
+        self.places.append((place, self.out))
         self.emit(place)
+
+    def drop_places(self):
+        """Removes places that nothing used: CPython need not compile them."""
+        for place, statements in self.places:
+            if not place.test.value and place in statements:
+                statements.remove(place)
 
     def dict_of(self, obj):
         """The name of the dict that goes with a variable, or None."""
@@ -10750,15 +10758,18 @@ class FunctionEmitter(NodeMaker):
         name = obj.id + suffix
         if not place.test.value:
             place.test, place.body = self.const(True), []
-            if otherwise is not None:
-                place.body = self.python("""
-                    try: pass
-                    except AttributeError: pass""")
-        body = place.body if otherwise is None else place.body[0].body
+        body = place.body
+        if otherwise is not None:
+            guarded = [made for made in body if isinstance(made, ast.Try)] or self.python("""
+                try: pass
+                except AttributeError: pass""")
+            if guarded[0] not in body:
+                body += guarded
+            body = guarded[0].body
         if not any(isinstance(made, ast.Assign) and made.targets[0].id == name for made in body):
             body.append(self.node(ast.Assign, [self.store(name)], value))
             if otherwise is not None:
-                place.body[0].handlers[0].body.append(
+                guarded[0].handlers[0].body.append(
                     self.node(ast.Assign, [self.store(name)], self.name(otherwise)))
         return self.name(name)
 

@@ -4057,6 +4057,12 @@ class FoundMethodTest(Case):
         }
         return seen.join() })()"""
 
+    def test_elements_and_properties_of_this_are_both_found(self):
+        code = """class Row extends Array { total(n) { let s = 0; for (let i = 0; i < n; i++) s += BODY; return s } }
+            const row = Row.of(1, 2, 3); row.factor = 2; row.total(3)"""
+        for body in ("this[i] * this.factor", "this.factor * this[i]"):
+            self.assertEqual(aiwebengine.Realm().evaluate(code.replace("BODY", body)), 12)
+
     def test_a_method_is_the_property_that_its_object_has_at_the_time(self):
         for name, value in itertools.product(("go", "get"), self.VALUES):
             text = self.BODY.replace("VALUE", value).replace("CHANGES", self.CHANGES)
