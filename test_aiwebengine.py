@@ -1695,7 +1695,7 @@ class TypeScriptTest(Case):
             self.assertRaises(aiwebengine.JSSyntaxError, aiwebengine.parse_typed, source, "a.js", True)
         self.assertEqual(self.tree("x = a < b > (c)", "a.jsx"), javascript_tree(aiwebengine.parse_module("x = a < b > (c)")))
 
-    @needs(NODE_MODULES and (pathlib.Path(NODE_MODULES) / "typescript5").is_dir() and shutil.which("node"),
+    @needs(NODE_MODULES and (pathlib.Path(NODE_MODULES) / "typescript5").is_dir() and not MODULES_MISSING,
            MODULES_MISSING or "AIWEBENGINE_NODE_MODULES has no typescript5")
     def test_the_javascript_is_what_typescript_makes(self):
         folder = pathlib.Path(NODE_MODULES)
