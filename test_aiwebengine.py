@@ -16720,6 +16720,9 @@ class DatabaseTest(ServerCase):
         self.assertEqual((answer["columns"], answer["rows"], answer["more"]),
                          (["id", "text", "n"], [[1, "a", 1.5], [2, "b", None], [3, "c", "(2 bytes)"]], False))
         self.assertEqual(query("DELETE FROM notes WHERE id = 1")["changes"], 1)
+        for sql in ("SELECT 1; SELECT 2", "SELECT ?"):
+            self.assertIn("this takes one statement, without parameters", json.dumps(query(sql)))
+        self.assertEqual(query("SELECT 9007199254740993 a, 1e999 b, -5 c, 2.5 d")["rows"], [["9007199254740993", "inf", -5, 2.5]])
         self.assertIn("no such table: x", query("SELECT * FROM x")["error"]["message"])
         self.assertIn("not for scripts", query("BEGIN")["error"]["message"])
 
@@ -17313,6 +17316,13 @@ class RedisTest(RedisCase):
             presence.link.call("HSET", presence._key(presence.name), gone, "[]")
         presence._report()
         self.assertEqual([presence.link.call("HEXISTS", presence._key(presence.name), each) for each in ("/gone", path)], [0, 1])
+        stream = types.SimpleNamespace(path="/g", served=1, connections=[1], list_connections=lambda: [],
+                                       guests=lambda: [(types.SimpleNamespace(since=5), None)])
+        presence.registry, presence._rounds = [stream], 0
+        for again in (False, True):             # what has clients is told again now and then, for it expires
+            presence._report()
+            self.assertEqual(presence.link.call("HDEL", presence._key(presence.name), "/g"), 1)
+            presence._rounds = aiwebengine.PRESENCE_REPEAT - 1
         client.sock.close()
 
     def test_what_a_dead_process_reported_expires(self):
@@ -19107,10 +19117,10 @@ class HttpTest(ServerCase):
     # -- requests ----
 
     def test_query_params_headers_cookies(self):
-        found = self.get_json("/users/J%C3%BCrgen%2Fx?a=1&a=2&b=&c=%26+%C3%A9&__proto__=x", Cookie='s=1; t=%20y; s=2; q="x%3b"; =z; v',
+        found = self.get_json("/users/J%C3%BCrgen%2Fx?a=1&a=2&b=&c=%26+%C3%A9&__proto__=x&d%5B+%5d=3", Cookie='s=1; t=%20y; s=2; q="x%3b"; =z; v',
                               **{"X-Custom": "v"})
         self.assertEqual(found["params"], {"id": "Jürgen/x"})
-        self.assertEqual({key: found["query"][key] for key in "abc"}, {"a": "2", "b": "", "c": "& é"})
+        self.assertEqual({key: found["query"][key] for key in ("a", "b", "c", "d[ ]")}, {"a": "2", "b": "", "c": "& é", "d[ ]": "3"})
         self.assertEqual(found["cookies"], {"s": "1", "t": " y", "q": "x;"})
         self.assertEqual(found["headers"]["x-custom"], "v")
         self.assertEqual((found["method"], found["ip"]), ("GET", "127.0.0.1"))
@@ -20261,16 +20271,23 @@ class LoginTest(ServerCase):
         self.assertIn("0 connections matched", self.post("/send", {"to": "own", "text": "x", "user": "forged"})[2])
 
     def test_mistakes_in_the_file_are_told_and_let_nobody_in(self):
-        for text, expected in {
-                "{": "Expecting property name", "{}": "must be an array", '[{"name": "x"}]': 'user 1 needs an "id"',
-                '[{"id": "a"}, {"id": "a"}]': 'two users have the id "a"', '[{"id": "a", "role": "x"}]': 'has "role"',
-                '[{"id": "a", "roles": "x"}]': "roles must be an array", '[{"id": "a", "password": "plain"}]': "--hash-password",
-                '[{"id": "a", "password": "scrypt$1048576$8$1$saltsalt$' + "A" * 43 + '"}]': "--hash-password",
-                "[" * 100_000: "can log in"}.items():
+        for text, expected in {"{": "Expecting property name", '[{"name": "x"}]': 'user 1 needs an "id"', "[" * 100_000: "can log in"}.items():
             with self.subTest(text[:60]):
                 self.serve_users(text)
                 self.assertEqual(self.log_in("a")[0], 401)
                 self.assertIn(expected, self.output.getvalue())
+        needs_id = f'user 1 needs an "id", a text of up to {aiwebengine.MAX_USER_ID} characters'
+        for users, expected in (
+                ({}, "must be an array"), ([{"id": "a"}, {"id": "a"}], 'two users have the id "a"'), ([{"id": "a"}, 5], "user 2 must be an object"),
+                ([{"id": "a", "role": "x"}], 'user 1 has "role"; a user has id, name, email, roles, password'), ([{"id": True}], needs_id),
+                ([{"id": ""}], needs_id), ([{"id": "a\n"}], needs_id), ([{"id": "a" * (aiwebengine.MAX_USER_ID + 1)}], needs_id),
+                ([{"id": "a", "name": 5}], "user 1 (a): name, email and password must be texts"), ([{"id": "a", "email": []}], "must be texts"),
+                *(([{"id": "a", "roles": roles}], "user 1 (a): roles must be an array of texts without commas") for roles in ("x", ["a,b"], [""], [5])),
+                *(([{"id": "a", "password": word}], "--hash-password") for word in ("plain", "scrypt$1048576$8$1$saltsalt$" + "A" * 43))):
+            self.assertIn(expected, str(thrown(ValueError, aiwebengine.parse_users, json.dumps(users))))
+        self.assertEqual([tuple(user) for user in aiwebengine.parse_users(json.dumps(
+            [{"id": 5}, {"id": "a" * aiwebengine.MAX_USER_ID, "name": "n", "email": "e", "roles": ["r"]}])).values()],
+            [("5", "5", None, (), None), ("a" * aiwebengine.MAX_USER_ID, "n", "e", ("r",), None)])
 
     def test_scripts_cannot_read_the_file(self):
         self.serve({"app.js": 'import users from "./users.json";', "users.json": "[]"})
@@ -25010,6 +25027,38 @@ class CommandLineTest(ServerCase):
             with self.subTest(given), mock.patch("sys.stderr", io.StringIO()) as errors, self.assertRaises(SystemExit):
                 aiwebengine.option_parser().parse_args([option, given])
             self.assertIn(part, errors.getvalue())
+
+    def test_why_it_cannot_serve_is_one_line(self):
+        options = lambda *words: aiwebengine.option_parser().parse_args([*words, "--port", "81", "--host", "1.2.3.4"])
+        for error, told in ((OSError(errno.EACCES, "x"), "port 81 needs special rights; choose one from 1024 up"),
+                            (socket.gaierror(), "cannot listen on 1.2.3.4:81: this machine has no address 1.2.3.4"),
+                            (OSError(errno.EADDRNOTAVAIL, "x"), "cannot listen on 1.2.3.4:81: this machine has no address 1.2.3.4"),
+                            (OSError(errno.EIO, "Broken"), "cannot listen on 1.2.3.4:81: Broken"), (OverflowError("odd"), "cannot listen on 1.2.3.4:81: odd")):
+            self.assertEqual(aiwebengine.listen_trouble(options(), error), told)
+        with mock.patch.object(aiwebengine, "free_port_after", side_effect=[8000, None]):
+            self.assertEqual([aiwebengine.listen_trouble(options(), OSError(errno.EADDRINUSE, "x")) for _ in range(2)],
+                             ["port 81 is already in use; 8000 is free: --port 8000", "port 81 is already in use"])
+        folder = self.folder_of({"a.js": "", "b.cjs": "", "c.txt": "", "d.js": b"\xff", "public/x.env": "", ".env": ""})
+
+        def trouble(name, *words):
+            found = options(*words)
+            found.settings = aiwebengine.Settings([folder / "public" / "x.env"] if name == "public" else ())
+            return aiwebengine.trouble_with(folder / name if name != "public" else folder, found)
+        for name, words, told in (
+                ("a.js", (), None), ("b.cjs", (), "b.cjs is not run: "), ("c.txt", (), "c.txt is not a .js or .ts file"), ("d.js", ("--run",), "d.js cannot be read: "),
+                ("a.js", ("--run",), None), ("", ("--run",), "--run needs one file, not a folder"), ("", ("--dump-python", "x.js"), "--dump-python needs one file, not a folder"),
+                ("", ("--workers", "2"), "--workers needs --redis URL"), ("public", (), "move the file elsewhere"), ("", (), None)):
+            with self.subTest(name, words=words):
+                found = trouble(name, *words)
+                self.assertEqual(found, told) if told is None else self.assertIn(told, found)
+        with mock.patch.object(aiwebengine.os, "access", return_value=False), \
+                mock.patch.object(aiwebengine.os, "listdir", side_effect=PermissionError(13, "Permission denied")):
+            self.assertEqual([trouble(name) for name in ("a.js", "")], [f"{folder / 'a.js'} cannot be read: permission denied",
+                                                                       f"{folder} cannot be read: Permission denied"])
+        with mock.patch.object(aiwebengine, "check_engine"):
+            self.assertEqual([aiwebengine.trouble_with_engine(options("--engine", "js2py", *words)) for words in (("--repl",), ("--test",), ())],
+                             ["--repl runs on the built-in engine only: leave out --engine js2py",
+                              "--test runs on the built-in engine only: leave out --engine js2py", None])
 
     def test_wrong_arguments_are_one_line(self):
         for arguments in (["/nowhere/at/all"], [__file__], ["--port", "70000"], ["--handler-timeout", "x"], ["--nonsense"]):
