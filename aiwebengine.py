@@ -45098,7 +45098,7 @@ def _coerce_id(value):
     if isinstance(value, str):
         return value
     number = _whole_number(value)
-    if number is None:
+    if number is None or not _is_finite(number):
         raise _cannot_represent("ID cannot represent value", value)
     return str(number) if abs(number) < 10 ** 21 else _number_text(float(number))
 

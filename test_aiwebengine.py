@@ -14419,6 +14419,46 @@ class GraphQLExecutionTest(Case):
         self.assertEqual(json.loads(result), {"data": {"scalar": {"x": None, "y": "\ud800", "z": None}}})
 
 
+class GraphQLScalarTest(Case):
+    """What results become that are not of the type of their field (spec 3.5), as graphql-js has it."""
+
+    # Value in Python, then what Int, Float, String, Boolean and ID make of it; - is an error.
+    RESULTS = """
+True | 1 | 1 | "true" | true | -
+False | 0 | 0 | "false" | false | -
+5 | 5 | 5 | "5" | true | "5"
+0 | 0 | 0 | "0" | false | "0"
+2.0 | 2 | 2.0 | "2" | true | "2"
+2.5 | - | 2.5 | "2.5" | true | -
+-2147483648 | -2147483648 | -2147483648 | "-2147483648" | true | "-2147483648"
+2147483648 | - | 2147483648 | "2147483648" | true | "2147483648"
+float("nan") | - | - | - | - | -
+float("inf") | - | - | - | - | -
+10 ** 400 | - | - | - | - | -
+"7" | 7 | 7.0 | "7" | - | "7"
+" -7 " | -7 | -7.0 | " -7 " | - | " -7 "
+"2.5" | - | 2.5 | "2.5" | - | "2.5"
+"x" | - | - | "x" | - | "x"
+"" | - | - | "" | - | ""
+[] | - | - | - | - | -
+{} | - | - | - | - | -
+"""
+
+    def test_results(self):
+        kinds, service, current = ("Int", "Float", "String", "Boolean", "ID"), aiwebengine.GraphQLService(), []
+        for kind in kinds:
+            service.register("query", kind, f"{kind}: {kind}", lambda args, info: current[-1])
+        for line in self.RESULTS.strip().split("\n"):
+            value, *expected = line.split(" | ")
+            current.append(eval(value))
+            found = service.execute("{ Int Float String Boolean ID }")
+            self.assertEqual([json.dumps(found["data"][kind]) if found["data"][kind] is not None else "-" for kind in kinds], expected, value)
+            self.assertEqual({error["path"][0]: error["message"].partition(":")[0] for error in found.get("errors", ())}, {
+                kind: {"Int": mock.ANY, "Float": "Float cannot represent non numeric value", "String": "String cannot represent value",
+                       "Boolean": "Boolean cannot represent a non boolean value", "ID": "ID cannot represent value"}[kind]
+                for kind, text in zip(kinds, expected) if text == "-"}, value)
+
+
 # -- GraphQL: limits ---------------------------------------------------------------------
 
 
@@ -14546,7 +14586,12 @@ class GraphQLHttpTest(Case):
                                ("application/*", self.JSON), ("text/html, */*;q=0.1", self.JSON)):
             self.assertEqual(self.post(request, accept), (200, wanted, {"data": {"__typename": "Query"}}))
         self.assertEqual(self.post(request, "text/html")[0], 406)
-        self.assertEqual(self.post(request, "application/json;q=0")[0], 406)
+        for accept in ("application/json;q=0", "application/json;q=much", ";q=1", "application/json; q=-1"):
+            self.assertEqual(self.post(request, accept)[0], 406)
+        for method, accept, wanted in (("GET", "text/html", True), ("HEAD", "application/xhtml+xml", True), ("POST", "text/html", False),
+                                       ("GET", None, False), ("GET", "*/*", False), ("GET", "image/png", False), ("GET", "image/png, text/html;q=0.1", True),
+                                       ("GET", "application/json, text/html", False), ("GET", "text/html;q=0.5, application/*", False)):
+            self.assertEqual(aiwebengine.wants_graphql_explorer(method, {"accept": accept}), wanted, accept)
 
     def test_status_of_failures(self):
         for query, variables in (("{", None), ("{ nope }", None),
@@ -14787,6 +14832,10 @@ class GraphQLSubscriptionTest(Case):
         client = self.attach(aiwebengine.GraphQLSseAnswer(None, stream, {"a": "1"}))
         self.send("order", '{"id": 1,\n"x": 2}', {"a": "1"})
         self.assertEqual(client.next(), (None, {"id": 1, "x": 2}))
+        self.assertEqual(self.service.execute("subscription { chat }")["errors"][0]["message"],
+                         "A subscription cannot be executed: subscribe to it at /graphql/sse.")
+        with self.assertRaisesRegex(aiwebengine.GraphQLSchemaError, "There are queries, mutations and subscriptions, but no fragment."):
+            self.service.register("fragment", "x", "x: Int", None)
         for answer, text in (("plain words", "plain words"), ({"id": "ü"}, '{"id":"ü"}'), (None, None)):
             self.service.register("subscription", "greet", "greet: String", lambda args, info: answer)
             self.assertEqual(self.service.subscribe_plain("greet"), text)
@@ -14839,6 +14888,15 @@ class GraphQLSubscriptionTest(Case):
         self.assertEqual(self.send("order", {"status": "D"}).matched, 0)
         self.assertEqual(self.service.sse("GET", {}, {"token": "0" * 32}, b"").response[0], 404)
         self.assertEqual(self.service.sse("DELETE", {}, {"operationId": "a"}, b"").response[0], 404)
+        answer = self.service.sse("PATCH", head, {}, b"").response
+        self.assertEqual((answer[0], dict(answer[1])["Allow"]), (405, "GET, POST, PUT, DELETE"))
+        self.assertEqual(self.service.sse("POST", head, {}, b"{").response[0], 400)
+        self.assertEqual([answer for _ in range(2) for answer in (post("subscription { chat }", "z"), len(
+            self.service.reservations[token[2].decode()].operations))], [202, 1, 409, 1])
+        with mock.patch.multiple(aiwebengine, MAX_GRAPHQL_RESERVED_OPERATIONS=1, MAX_GRAPHQL_RESERVATIONS=1):
+            self.assertEqual(post("subscription { chat }", "y"), 429)
+            answer = self.service.sse("PUT", {}, {}, b"").response
+            self.assertEqual((answer[0], dict(answer[1])["Retry-After"]), (503, "10"))
 
     def test_reservations_expire(self):
         token = self.service.sse("PUT", {}, {}, b"").response[2].decode()
