@@ -20235,12 +20235,15 @@ class LoginTest(ServerCase):
         hash = aiwebengine.hash_password("correct horse", costs=(1024, 8, 1))
         self.serve_users([{"id": "ada", "password": hash}, {"id": "ben"}])
         self.assertEqual(self.log_in("ada", "correct horse")[0], 303)
-        for _ in range(aiwebengine.MAX_WRONG_PASSWORDS):
+        page = self.post("/auth/login", {"user": "ada", "password": "wrong"}, {"Accept": "text/html", **self.log_in("ben")[1]})[2]
+        self.assertHolds(page, '<p class="bad" role="alert">', 'action="/auth/logout"', "You are ben. <button>Log out</button>")
+        for _ in range(aiwebengine.MAX_WRONG_PASSWORDS - 1):
             status, cookie, _ = self.log_in("ada", "wrong")
             self.assertEqual((status, cookie), (401, {}))
         self.assertEqual(self.log_in("ada", "correct horse")[0], 429)
         self.assertEqual(self.log_in("ben")[0], 303)
         page = self.get("/auth/login", Accept="text/html")[2]
+        self.assertNotIn("You are", page)
         self.assertHolds(page, 'type="password"', "the users are in users.json", "<label>User <input", "<button>ben</button>")
         self.assertNotIn("scrypt", page)
 
@@ -24247,7 +24250,7 @@ class DashboardTest(ServerCase):
         for method, target, body, headers in (
                 ("GET", "/echo/a?b=[1]&c={2}&d='e'", None, {"X-It's": "a \"b\" $HOME `id`"}),
                 ("POST", "/echo/x", "it's\nfor $you \\ \"é\"\n", {"Content-Type": "text/plain"}),
-                ("PUT", "/echo/a/../b", "@file", {}), ("POST", "/echo/x", "", {"X-Empty": ""})):
+                ("PUT", "/echo/a/../b", "@file", {}), ("POST", "/echo/x", "", {"X-Empty": ""}), ("HEAD", "/echo/x", None, {})):
             self.request(method, target, body.encode() if body else body, headers | {"Cookie": "secret=1"})
             number = self.server._http.requests.total
             words = shlex.split(self.shown(number)["curl"].replace("\\\n", " "))
@@ -24259,7 +24262,8 @@ class DashboardTest(ServerCase):
             self.assertEqual("--path-as-is" in words, ".." in target)
             sent = next((value for name, value in options if name == "--data-raw"), "")
             self.assertEqual(sent, body or "")
-            named = next((value for name, value in options if name == "--request"), "POST" if sent else "GET")
+            self.assertEqual("--head" in words, method == "HEAD")
+            named = next((value for name, value in options if name == "--request"), "POST" if sent else "HEAD" if "--head" in words else "GET")
             self.assertEqual(named, method)
             for name, value in headers.items():
                 self.assertIn(("--header", f"{name.lower()}: {value}" if value else f"{name.lower()};"), options)
@@ -26844,7 +26848,8 @@ class ScriptTestsTest(ServerCase):
             with self.subTest(code):
                 self.check(f"await assert.rejects(async () => {code}, (error) => error.message.includes({json.dumps(told)}));")
         for code, told in [("test(() => {})", "the name of the test"), ("test('it')", "needs a function to run"),
-                           ("beforeEach(5)", "is a function"), ("request('/a')", "within a test")]:
+                           ("beforeEach(5)", "is a function"), ("request('/a')", "within a test"),
+                           ("test('it', () => {}, { timeout: 0 })", "the timeout is a number of milliseconds from 1 to 3,600,000")]:
             with self.subTest(code):
                 exit_code, text = self.run_tests(a_test=code)
                 self.assertEqual(exit_code, 1)
@@ -26990,10 +26995,19 @@ class MockedFetchTest(Case):
                   assert.match((await request("/w/oslo")).body, /fetch failed: cut off/);
                   assert.equal(await (await fetch("https://always.test/")).text(), "kept");
                 });
-                test("three", () => assert.throws(() => fetch.mock("x"), /fetch.mock: write/));""", "utf-8")
+                test("three", () => assert.throws(() => fetch.mock("x"), /fetch.mock: write/));
+                test("four", async () => {
+                  const answers = [undefined, () => {}, Response.error(), Response.json({ t: 1 }, { status: 201, statusText: "Made" }), { t: 2 }, "text"], found = [];
+                  fetch.mock("https://api.test/w", () => answers.shift());
+                  while (answers.length) found.push(await fetch("https://api.test/w").then(async (answer) =>
+                    [answer.status, answer.statusText, answer.headers.get("content-type"), await answer.text()].join(), (error) => error.message));
+                  assert.deepEqual(found, ["204,,,", "fetch failed: fetch.mock: a function is no answer",
+                    "fetch failed: fetch.mock: the Response was already read, or is Response.error()", '201,Made,application/json,{"t":1}',
+                    '200,OK,application/json,{"t":2}', "200,OK,text/plain;charset=UTF-8,text"]);
+                });""", "utf-8")
             code, out, err = run_here("--test", folder)
         self.assertEqual((code, err), (0, ""), out)
-        self.assertIn("3 passed", out)
+        self.assertIn("4 passed", out)
 
 
 class StarterTest(ServerCase):
