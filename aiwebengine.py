@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            461
+     1  This page: contents, imports, version                                            475
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,101
+     6  Parser                                                                         4,100
           Parser: names and scopes                                                       266
           Parser: statements                                                             496
           Parser: functions                                                              164
@@ -36,7 +36,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: expressions                                                            452
           Parser: literals                                                               194
           Parser: patterns                                                               165
-          Parser: modules                                                                215
+          Parser: modules                                                                214
           Parsing a source text                                                          117
           Parser: types of TypeScript                                                    636
           Parser: declarations of TypeScript                                             458
@@ -47,35 +47,36 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           177
           Resolving names                                                                853
           Types of variables                                                             370
-     8  Values and objects                                                             1,307
+     8  Values and objects                                                             1,354
           Property descriptors                                                           209
-          Ordinary objects                                                               476
-          Functions                                                                      135
+          Ordinary objects                                                               524
+          Functions                                                                      134
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,136
+     9  Conversions and operators                                                      1,138
           Numbers and text                                                               124
           Type conversion                                                                283
-          Objects                                                                        165
+          Objects                                                                        166
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,938
+    10  Code generator                                                                 5,202
           Nodes of Python                                                                201
-          Functions and their variables                                                  546
+          Functions and their variables                                                  565
           Statements                                                                     215
-          Loops, jumps and try                                                           623
+          Loops, jumps and try                                                           655
           Destructuring                                                                  176
           Expressions                                                                    266
           Classes                                                                        187
           Operators                                                                      580
-          Assignments                                                                    346
-          Members and calls                                                              669
+          Assignments                                                                    364
+          Members and calls                                                              717
           Members as targets                                                             100
-          Questions about nodes                                                          248
-          Compiling a source text                                                        532
+          Questions about nodes                                                          269
+          Compiling a source text                                                        535
+          Keeping compiled packages                                                      121
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,287
+    11  Built-ins of the language                                                      9,307
           Helpers shared by the built-ins                                                 92
           Object                                                                         308
           Function                                                                       152
@@ -89,10 +90,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date                                                                            42
           Date: arithmetic                                                                79
           Date: local time                                                               149
-          Date: text                                                                      33
+          Date: text                                                                      42
           Date: parsing                                                                  170
           Date: getters and setters                                                       82
-          Date: methods that make text                                                    54
+          Date: methods that make text                                                    47
           Date: constructor                                                               28
           String                                                                         116
           String: access, search, parts                                                  143
@@ -104,10 +105,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: constructor                                                             49
           Iterator prototypes                                                             10
           Array                                                                          147
-          Array: callbacks                                                               100
+          Array: callbacks                                                               117
           Array: order                                                                   123
-          Array: prototype methods                                                       552
-          Array: methods that typed arrays share                                          90
+          Array: prototype methods                                                       542
+          Array: methods that typed arrays share                                         101
           Array: constructor                                                              90
           Array iterators                                                                 36
           Map and Set                                                                    432
@@ -191,21 +192,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,538
+    15  Realm, jobs and timers                                                         5,589
           Helpers of generated code: any realm                                           373
-          Helpers of generated code: one realm                                           298
-          Helpers of generated code: shortcuts                                           733
+          Helpers of generated code: one realm                                           292
+          Helpers of generated code: shortcuts                                           767
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        674
-          Freeing in slices                                                              183
-          Deadlines                                                                      525
+          Modules                                                                        677
+          Freeing in slices                                                              185
+          Deadlines                                                                      530
           Values for a reader that chooses                                               102
           Output                                                                          35
           Threads for scripts                                                            139
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   540
-          Realm: running code, values in and out                                         532
+          Realm: objects, errors, jobs                                                   549
+          Realm: running code, values in and out                                         536
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                          100
@@ -265,7 +266,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,176
+    20  Scripts: loading and hot reload                                                4,184
           Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               82
@@ -277,13 +278,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
-          One script                                                                     442
-          All scripts                                                                    776
+          One script                                                                     447
+          All scripts                                                                    777
           Files of scripts                                                               149
           Live pages                                                                     201
-    21  HTTP server                                                                    4,742
+    21  HTTP server                                                                    4,743
           Request heads                                                                  203
-          Request bodies                                                                 267
+          Request bodies                                                                 268
           Responses of handlers                                                          203
           Who may ask                                                                    212
           Who is logged in                                                               302
@@ -302,7 +303,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Requests as scripts see them                                                   208
           TLS                                                                            139
           The server                                                                     610
-    22  Pages                                                                          5,920
+    22  Pages                                                                          5,954
           Page kit                                                                       141
           Page kit: texts of code                                                        251
           Live pages                                                                     258
@@ -311,13 +312,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   122
           Dashboard: facts                                                               376
           Dashboard: the live channel                                                    181
-          Dashboard: actions                                                             390
+          Dashboard: actions                                                             396
           Editor: files                                                                  242
-          Dashboard: the look                                                            395
-          Colours of source texts                                                         80
+          Dashboard: the look                                                            398
+          Colours of source texts                                                         71
           Editor: the look                                                                61
           Editor: the script                                                             292
-          Dashboard: the script                                                          714
+          Dashboard: the script                                                          748
           Dashboard: requests and storage                                                294
           QR codes                                                                       149
           For other devices                                                               58
@@ -326,15 +327,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,534
+    23  Command line                                                                   4,538
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        136
-          Options                                                                        310
+          Options                                                                        312
           Documentation                                                                  404
-          The program                                                                    224
+          The program                                                                    225
           The map of this file                                                            56
-          Serving                                                                        186
+          Serving                                                                        187
           Script tests                                                                   426
           Script tests: requests and streams                                             327
           Script tests: one file                                                         449
@@ -377,6 +378,7 @@ import itertools
 import json
 import math
 import operator
+import marshal
 import os
 import pathlib
 import posixpath
@@ -429,6 +431,18 @@ class LateModule:
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
         value = getattr(importlib.import_module(self.__name__), attribute)
+        setattr(self, attribute, value)
+        return value
+
+
+class LatePattern:
+    """The regular expression that re.compile(*facts) makes, made when it is first used."""
+
+    def __init__(self, *facts):
+        self.facts = facts
+
+    def __getattr__(self, attribute):
+        value = getattr(re.compile(*self.facts), attribute)
         setattr(self, attribute, value)
         return value
 
@@ -3902,20 +3916,19 @@ class JSParser(DestructuringParser):
         """Read the names that are imported, and the word `from`."""
         specifiers = []
         if self.type != "string":
+            others = True
             if self.type == "name":
                 local = self.parse_imported_binding()
                 specifiers.append(self.finish_from(ImportDefaultSpecifier(local), local))
                 if self.type == "=" and self.peek()[1] == "require":
                     raise self.no_import_require(local.name, local.start)
-                if self.accept(","):
-                    if self.type not in ("*", "{"):
-                        self.unexpected()
-            if self.type == "*":
+                others = self.accept(",")
+            if others and self.type == "*":
                 specifiers.append(self.parse_namespace_import())
-            elif self.type == "{":
+            elif others and self.type == "{":
                 self.advance()
                 specifiers += self.parse_list("}", self.parse_import_specifier)
-            elif not specifiers:
+            elif others:
                 self.unexpected()
             self.expect_word("from")
         return specifiers
@@ -4240,9 +4253,9 @@ _STATEMENT_STARTS = frozenset(("{", "function", "class"))
 #: What a class member may begin with that could go on with the field before it.
 _OPERATOR_KEYS = frozenset(("*", "[", "in", "instanceof"))
 #: How a generic arrow function begins in a file with elements.
-_GENERIC_ARROW = re.compile(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))").match
-_LINE_BREAKS = re.compile("[\n\r\u2028\u2029]")
-_NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]+")
+_GENERIC_ARROW = LatePattern(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))")
+_LINE_BREAKS = LatePattern("[\n\r\u2028\u2029]")
+_NOT_LINE_BREAKS = LatePattern("[^\n\r\u2028\u2029]+")
 
 
 def _apply(source, edits):
@@ -4284,8 +4297,8 @@ def _simple_types(is_annotation):
 
 _SIMPLE_STARTS = frozenset("name null this true false void string | &".split())
 #: What a parenthesis begins, where that can be seen at once: (1) no arrow function, or (2) one without types.
-_PAREN = re.compile(r"\(\s*(?:([\w$]+(?![\w$])\s*(?:[^\s,:?=)/]|\)\s*[^\s=:/])|[\"'(])"
-                    r"|((?:[A-Za-z_$][\w$]*\s*(?:,\s*[A-Za-z_$][\w$]*\s*)*)?\)\s*=>))", re.ASCII).match
+_PAREN = LatePattern(r"\(\s*(?:([\w$]+(?![\w$])\s*(?:[^\s,:?=)/]|\)\s*[^\s=:/])|[\"'(])"
+                     r"|((?:[A-Za-z_$][\w$]*\s*(?:,\s*[A-Za-z_$][\w$]*\s*)*)?\)\s*=>))", re.ASCII)
 _PARSER_STATE_NAMES = ("function", "declarations", "strict", "private_names", "covers", "depth", "arrow_at",
                        "no_in", "await_at", "yield_at", "await_name_at", "await_name_end", "consequent_at",
                        "ambient", "no_conditional", "in_constructor", "returns_type", "exporting")
@@ -4813,7 +4826,7 @@ class TypeParser(JSParser):
         return super().parse_arrow(params, start, line, column, is_async, no_in)
 
     def parse_paren(self):
-        match = _PAREN(self.source, self.start)
+        match = _PAREN.match(self.source, self.start)
         if match is None or match.lastindex == 2 and self.start == self.consequent_at:
             type, _, _ = self.peek()
             surely = type == "..." or type in ("name", "this") and self.ahead(2)[0] == ":"
@@ -4830,7 +4843,7 @@ class TypeParser(JSParser):
 
     def parse_angle(self):
         """Read what begins with `<`: a generic arrow function, or `<type>operand`; or an element."""
-        if self.has_jsx and not _GENERIC_ARROW(self.source, self.start):
+        if self.has_jsx and not _GENERIC_ARROW.match(self.source, self.start):
             return self.parse_element()
         start, node = self.start, self.parse_typed_arrow(self.has_jsx)
         if node is not None:
@@ -4857,8 +4870,8 @@ _AMBIENT_STARTS = frozenset("var const function class enum import".split())
 
 
 def _words(pattern):
-    """A matcher of a pattern; each `~` in it stands for white space and comments."""
-    return re.compile(pattern.replace("~", r"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*")).match
+    """A pattern; each `~` in it stands for white space and comments."""
+    return LatePattern(pattern.replace("~", r"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*"))
 
 
 _FUNCTION_NAME = _words(r"(?:async~)?function~\*?~([\w$]+)")
@@ -4870,7 +4883,7 @@ _IMPORT_BRACE = _words(r"import~\{~[^}]")
 _ERASED = object()
 _COMMA = _words("~,?")
 _CONST_ENUM = _words(r"const~enum\b")
-_IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=")
+_IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=(?![=>])")
 
 
 class TypeScriptParser(TypeParser):
@@ -4996,7 +5009,7 @@ class TypeScriptParser(TypeParser):
     parse_module = parse_namespace
 
     def parse_variable_statement(self, using=None):
-        if self.type == "const" and _CONST_ENUM(self.source, self.start):
+        if self.type == "const" and _CONST_ENUM.match(self.source, self.start):
             return self.parse_enum()
         return super().parse_variable_statement(using)
 
@@ -5014,7 +5027,7 @@ class TypeScriptParser(TypeParser):
 
     def parse_function_declaration(self, may_be_nameless=False):
         start = self.start
-        name = _FUNCTION_NAME(self.source, start)
+        name = _FUNCTION_NAME.match(self.source, start)
         known = self.declarations.names.get(name and name[1])
         node = super().parse_function_declaration(may_be_nameless)
         if node.body is not None:
@@ -5075,7 +5088,7 @@ class TypeScriptParser(TypeParser):
                 self.erase_token()
                 if following in _OPERATOR_KEYS and not static:
                     self.edits[-1] = self.edits[-1]._replace(text=";")
-        if self.type == "[" and _INDEX_SIGNATURE(self.source, self.start):
+        if self.type == "[" and _INDEX_SIGNATURE.match(self.source, self.start):
             self.skip_type_member()
             self.consume_semicolon()
             return self.erased_member(start)
@@ -5160,13 +5173,13 @@ class TypeScriptParser(TypeParser):
 
     def parse_import(self):
         start = self.start
-        equals = _IMPORT_EQUALS(self.source, start)
+        equals = _IMPORT_EQUALS.match(self.source, start)
         if equals:
             return self.parse_import_equals(equals[1])
-        if not _IMPORT_TYPE(self.source, start):
+        if not _IMPORT_TYPE.match(self.source, start):
             node = super().parse_import()
             if node.__class__ is ImportDeclaration and not node.specifiers \
-                    and _IMPORT_BRACE(self.source, start) and self.has_types:
+                    and _IMPORT_BRACE.match(self.source, start) and self.has_types:
                 return self.finish_erased(start)    # all of it was types
             return node
         self.note_module_syntax("Cannot use import statement outside a module", start)
@@ -5223,7 +5236,7 @@ class TypeScriptParser(TypeParser):
             name = self.parse_module_name()
         self.type_names.add(getattr(name, "name", None))
         self.erase(start)
-        self.edits[-1] = Edit(start, _COMMA(self.source, self.last_end).end())
+        self.edits[-1] = Edit(start, _COMMA.match(self.source, self.last_end).end())
         return _ERASED
 
     def begins_type_specifier(self):
@@ -5234,7 +5247,7 @@ class TypeScriptParser(TypeParser):
         if following not in _IDENTIFIER_NAMES and following != "string":
             return False
         return word != "as" or following != "name" or self.ahead(2)[0] in (",", "}") \
-            or _TYPE_AS_AS(self.source, self.start) is not None
+            or _TYPE_AS_AS.match(self.source, self.start) is not None
 
     def parse_export(self):
         start = self.start
@@ -5304,7 +5317,7 @@ class TypeScriptParser(TypeParser):
             types = [one for one in node.specifiers if one.local.name in self.type_names
                      and one.local.name not in self.declarations.names]
             node.specifiers = [one for one in node.specifiers if one not in types]
-            self.edits += [Edit(one.start, _COMMA(self.source, one.end).end()) for one in types]
+            self.edits += [Edit(one.start, _COMMA.match(self.source, one.end).end()) for one in types]
         return node
 
 
@@ -5543,7 +5556,7 @@ class EnumParser(TypeScriptParser):
         self.edits.append(Edit(start, self.last_end))
         if self.type == "default" or self.type in ("{", "*"):
             self.unexpected()
-        self.exporting = self.type == "enum" or _CONST_ENUM(self.source, self.start) is not None \
+        self.exporting = self.type == "enum" or _CONST_ENUM.match(self.source, self.start) is not None \
             or self.type == "name" and self.value in ("namespace", "module")
         makes_object = self.exporting
         node = self.parse_statement()
@@ -5572,8 +5585,8 @@ _JSX_NO_CODE = re.compile("</(?:script|style)|<!--", re.IGNORECASE).search
 _JSX_NAME = re.compile(r"(?:[A-Za-z_$]|[^\x00-\x7f])[\w$-]*").match
 _JSX_SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*").match
 _JSX_TEXT = re.compile(r"[^<{>}]*").match
-_JSX_ENTITY = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));")
-_PRAGMA = re.compile(r"@jsx(Frag|ImportSource|Runtime)?\s+([^\s*]+)")
+_JSX_ENTITY = LatePattern(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));")
+_PRAGMA = LatePattern(r"@jsx(Frag|ImportSource|Runtime)?\s+([^\s*]+)")
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII).fullmatch
 #: What `<name>` may stand for if it is a type.
 _TYPE_NAME = re.compile(rf"(?:[A-Z][\w.]*|{'|'.join(_TYPE_KEYWORDS - {'object', 'symbol'})})").fullmatch
@@ -7370,7 +7383,7 @@ def javascript_of(source, name):
     if language_of(name)[0]:
         analyze_scopes(program)
         edits = edits + [Edit(node.start, node.end if node.__class__ is ImportDeclaration
-                              else _COMMA(text, node.end).end())
+                              else _COMMA.match(text, node.end).end())
                          for node in drop_type_imports(program) if node.end > node.start]
     return _apply(text, edits)
 
@@ -7715,16 +7728,31 @@ def order_keys(keys):
 
 # -- Ordinary objects --------------------------------------------------------------------
 
+#: `props` of functions nobody has looked into yet, `found` of objects for which nothing was found. Never
+#: written to.
+UNTOUCHED = {}
+
+
+def begin_object(this, proto, props=None):
+    """The `__init__` of objects that have none of their own."""
+    this.proto = proto
+    this.props = {} if props is None else props
+    this.attrs = None
+
+
 class JSObject:
-    """An ordinary object (10.1).
+    """An ordinary object (10.1). Without an `__init__`, CPython makes it faster: see ordinary_object().
 
     proto   its prototype: a JSObject or None
     props   data properties: property key -> value, in insertion order (private names too)
     attrs   None while the object is extensible and every property is a plain one; otherwise a
             dict of *all* property keys in order -> attribute bits or Accessor
+    found   functions that were found along `proto`, for generated code: see InheritedAttrs; nothing where
+            `attrs` is not None, or in a subclass
+    own     `props`, where names may be read from it and changed in it straight; otherwise nothing
     """
 
-    __slots__ = ("proto", "props", "attrs", "__weakref__")
+    __slots__ = ("proto", "props", "attrs", "found", "__weakref__")
 
     #: What Object.prototype.toString and the console call it.
     class_name = "Object"
@@ -7733,11 +7761,13 @@ class JSObject:
     #: fn(this, *args) of callable objects; ctor(new_target, *args) of constructors.
     fn = None
     ctor = None
+    #: `found` of the instances of classes.
+    found_below = None
 
-    def __init__(self, proto, props=None):
-        self.proto = proto
-        self.props = {} if props is None else props
-        self.attrs = None
+    def __init_subclass__(cls):
+        cls.found = UNTOUCHED
+        if cls.__init__ is object.__init__:
+            cls.__init__ = begin_object
 
     # -- internal methods ----
 
@@ -7758,6 +7788,8 @@ class JSObject:
                 break
             walk = walk.proto
         self.proto = proto
+        if type(self) is JSObject:
+            self.found = UNTOUCHED
         note_prototype(proto)
         if isinstance(self.attrs, ProtectedAttrs):
             for key in self.attrs.relied_on:
@@ -7777,6 +7809,8 @@ class JSObject:
         """`attrs`, made first if this was a plain object."""
         if self.attrs is None:
             self.attrs = {key: DEFAULT_ATTRS for key in self.props if type(key) is not PrivateKey}
+            if type(self) is JSObject:
+                self.found = UNTOUCHED
         return self.attrs
 
     def get_own(self, key):
@@ -7956,6 +7990,19 @@ class JSObject:
             raise JSTypeError(f"Cannot delete property '{key_text(key)}' of {object_text(self)}")
 
 
+JSObject.own = JSObject.props
+
+
+def ordinary_object(proto, props=None):
+    """OrdinaryObjectCreate (10.1.12); takes the dict over."""
+    this = JSObject()
+    this.proto = proto
+    this.props = {} if props is None else props
+    this.attrs = None
+    this.found = UNTOUCHED
+    return this
+
+
 def object_attributes(text):
     """attributes() for a class of objects: its constructor takes their prototype first."""
     return attributes(text, "proto; props={} attrs=None")
@@ -7971,16 +8018,22 @@ def subject_of(value):
 
 
 class InheritedAttrs(ProtectedAttrs):
-    """The `attrs` of a prototype on a chain along which methods were found. For each key of such a method
-    `relied_on` has the prototypes below that keep it in their `props`, until it is changed here. (They do not
-    have it in their `attrs`: so it is no property of theirs, and is only found faster.)"""
+    """The `attrs` of a prototype on a chain along which methods and getters were found: `found`, which the
+    objects below have as well, holds their Python functions, as long as nothing changes, by their keys,
+    those of getters by "get key". For each key that was found here or passed by, `relied_on` has the
+    prototypes that have it in `found`."""
 
-    __slots__ = ()
+    __slots__ = ("found",)
+
+    def __init__(self, attrs, owner):
+        super().__init__(attrs, owner, None, {})
+        self.found = {}
 
     def note(self, key, value):
         for heir in self.relied_on.get(key, ()):
-            if key not in heir.attrs:
-                heir.props.pop(key, None)
+            if type(heir.attrs) is InheritedAttrs:
+                heir.attrs.found.pop(key, None)
+                heir.attrs.found.pop("get " + key, None)
         if key in self.relied_on:
             self.relied_on[key] = weakref.WeakSet()
 
@@ -7992,28 +8045,34 @@ class InheritedAttrs(ProtectedAttrs):
         self.relied_on[key].add(heir)
 
     def replaced_by(self, kind, attrs):
+        self.found.clear()
         for key in self.relied_on:
             self.note(key, ABSENT)
         return SealedAttrs({key: int(flags) if type(flags) is ProtectedFlags else flags
                             for key, flags in attrs.items()})
 
 
-def keep_inherited(proto, key, function):
-    """Keeps the method that the instances of an ordinary prototype inherit from one farther up."""
-    chain, holder = [], proto
+def keep_found(obj, key, function):
+    """Keeps the method or getter that an ordinary object inherits from ordinary prototypes, for all objects
+    like it; gives its Python function."""
+    chain, holder = [], obj.proto if obj.attrs is None else None
     while type(holder) is JSObject and type(holder.special_attrs()) in (dict, InheritedAttrs):
         chain.append(holder)
         if key in holder.attrs:
             break
         holder = holder.proto
     else:
-        return
-    if holder is not proto and holder.props.get(key) is function:
+        return function.fn
+    flags = holder.attrs[key]
+    is_getter = type(flags) is Accessor
+    if (flags.getter if is_getter else holder.props.get(key)) is function:
         for holder in chain:
             if type(holder.attrs) is dict:
-                holder.attrs = InheritedAttrs(holder.attrs, holder, None, {})
-            holder.attrs.rely_on(key, proto)
-        proto.props[key] = function
+                holder.attrs = InheritedAttrs(holder.attrs, holder)
+            holder.attrs.rely_on(key, obj.proto)
+        obj.found = obj.proto.attrs.found
+        obj.found["get " + key if is_getter else key] = function.fn
+    return function.fn
 
 
 class JSLazyObject(JSObject):
@@ -8025,6 +8084,7 @@ class JSLazyObject(JSObject):
     """
 
     __slots__ = ()
+    own = UNTOUCHED
 
     def __init__(self, proto, props, makers):
         self.proto = proto
@@ -8048,6 +8108,7 @@ class JSLazyObject(JSObject):
                 props[key] = makers[key](realm, subject)
         self.__class__ = JSObject
         self.attrs = None
+        self.found = UNTOUCHED
 
     @property
     def props(self):
@@ -8195,13 +8256,15 @@ class FunctionInfo:
     """What all closures of one function text share.
 
     kind: "normal", "arrow", "method", "get", "set", "class", "derived", "generator", "async",
-    "asyncgenerator" or "builtin"; `text` is a (source, start, end) triple or None.
+    "asyncgenerator" or "builtin"; `text` is a (source, start, end) triple or None; `takes` the number of
+    arguments after which the others do not matter, None where all may.
     """
 
-    __slots__ = ("name", "length", "kind", "strict", "ctor", "text", "prototype")
+    __slots__ = ("name", "length", "kind", "strict", "ctor", "text", "prototype", "takes")
 
-    def __init__(self, name, length, kind="builtin", strict=True, text=None):
+    def __init__(self, name, length, kind="builtin", strict=True, text=None, takes=None):
         self.name = name
+        self.takes = takes
         self.length = length
         self.kind = kind
         self.strict = strict
@@ -8243,10 +8306,6 @@ def fitted_arguments(args, least, most):
     return args[:most] + (undefined,) * (least - len(args))
 
 
-#: `props` of functions nobody has looked into yet. Never written to.
-UNTOUCHED = {}
-
-
 class JSFunction(JSObject):
     """A function object (10.2, 10.3).
 
@@ -8255,7 +8314,7 @@ class JSFunction(JSObject):
     `home` is the realm where fn does not tell it, `fields` the instance fields of classes.
     """
 
-    __slots__ = ("fn", "ctor", "info", "home", "fields")
+    __slots__ = ("fn", "ctor", "info", "home", "fields", "found_below")
     class_name = "Function"
     exotic = True
 
@@ -8268,6 +8327,7 @@ class JSFunction(JSObject):
         self.info = info
         self.home = None
         self.fields = None
+        self.found_below = None
 
     #: (function) -> its `prototype` property; its realm. The realm section puts functions here.
     make_prototype = realm_of = staticmethod(lambda function: undefined)
@@ -8718,13 +8778,14 @@ class JSStringObject(JSPrimitiveObject):
 
 #: What generated code finds in every realm, by name. Section 15 adds functions made for one realm.
 RUNTIME = {
-    "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "hole": HOLE, "interrupt": False,
-    "text_length": len, "allocate": object.__new__, "JSObject": JSObject, "JSArray": JSArray,
-    "JSFunction": JSFunction, "Accessor": Accessor, "JSError": JSError, "FinallyLeft": FinallyLeft,
+    "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "nobody": ordinary_object(None),
+    "hole": HOLE, "interrupt": False,
+    "text_length": len, "JSObject": JSObject, "JSArray": JSArray,
+    "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, float, str, bool, list, len, range, checked_text,
-        abs, math.sqrt, math.floor, ord)}}
+        AttributeError, GeneratorExit, BaseException, Exception, type, int, float, str, bool, list, len,
+        range, checked_text, abs, math.sqrt, math.floor, ord)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -9184,7 +9245,8 @@ def construct(function, args=(), new_target=None):
         new_target = function
     ctor = function.ctor
     if ctor is True:
-        this = JSObject(prototype_for(new_target, lambda: JSFunction.realm_of(function).ObjectPrototype))
+        this = ordinary_object(prototype_for(
+            new_target, lambda: JSFunction.realm_of(function).ObjectPrototype))
         result = function.fn(this, *args)
         return result if isinstance(result, JSObject) else this
     return ctor(new_target, *args)
@@ -9875,12 +9937,12 @@ MAX_WRITTEN_TWICE = 400
 #: Most arrays in arrays whose lists a loop keeps.
 MAX_KEPT_ROWS = 4
 #: What loops begin with.
-_LOOP_WORDS = re.compile(r"\b(?:for|while|do)\b")
+_LOOP_WORDS = LatePattern(r"\b(?:for|while|do)\b")
 #: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
 #: character for which `re` searches fast.)
 _FRACTIONS = (re.compile(r"\.\d"), re.compile(r" /=? "), re.compile(r"Math\.(?!floor|max|min|abs|imul)"))
 #: Names of getters, in a text.
-_GETTERS = re.compile(r"\bget\s+([\w$]+)\s*\(")
+_GETTERS = LatePattern(r"\bget\s+([\w$]+)\s*\(")
 _COMPARE_OPS = {"<": ast.Lt(), ">": ast.Gt(), "<=": ast.LtE(), ">=": ast.GtE()}
 _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "power",
             "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shift_left",
@@ -9941,6 +10003,8 @@ class Unit:
         self.getters = frozenset(_GETTERS.findall(source)) if "get " in source else ()
         #: Whether a finally block is_copied_much().
         self.must_outline = False
+        #: The code object before with_pool().
+        self.bare = None
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
         self.positions = None
 
@@ -10256,8 +10320,10 @@ class FunctionEmitter(NodeMaker):
         if flavour is not None:
             kind = flavour
         prefix = kind + " " if kind in ("get", "set") else ""
+        takes = None if node.scope.uses_arguments or any(
+            isinstance(param, RestElement) for param in node.params) else len(node.params)
         return FunctionInfo(prefix + (name or ""), length, kind, node.strict,
-                            (self.unit.source, node.start, node.end))
+                            (self.unit.source, node.start, node.end), takes)
 
     def make_function(self, node, scope, code, info):
         constant = self.const(self.unit.pooled(info))
@@ -10399,13 +10465,15 @@ class FunctionEmitter(NodeMaker):
         if RECURSION_UNCHECKED:
             self.emit_value(self.call("check_depth"))
         if self.constructor == "base":          # what new_instance() does, without the call
-            fields = self.python("initialize_fields(this, new_target)") if self.has_fields else []
+            fields = self.python("initialize_fields(this, {klass})", klass=self.class_value()) \
+                if self.has_fields else []
             self.emit_python("""
-                if new_target is {klass}:
-                    this = allocate(JSObject)
+                if new_target.found_below is not None:
+                    this = JSObject()
                     this.proto = new_target.props["prototype"]
                     this.props = {}
                     this.attrs = None
+                    this.found = new_target.found_below
                     {fields}
                 else: this = new_instance(new_target, {klass})""", klass=self.class_value(), fields=fields)
         elif self.constructor == "derived":
@@ -10631,8 +10699,14 @@ class FunctionEmitter(NodeMaker):
     def dict_of(self, obj):
         """The name of the dict that goes with a variable, or None."""
         props = self.attribute(obj, "props")
+        if isinstance(obj, ast.Name) and obj.id == "this" and self.constructor is None:
+            return self.placed(obj, ".props", self.attribute(obj, "own"), "no_props")
         return self.placed(obj, ".props", props if self.is_new(obj) else self.either(
             self.type_is(obj, "JSObject"), props, self.name("no_props")))
+
+    def dict_of_this(self, obj):
+        """dict_of() where `obj` is this; None for anything else. Only an object has what is not empty."""
+        return self.dict_of(obj) if isinstance(obj, ast.Name) and obj.id == "this" else None
 
     def list_of(self, obj):
         """The name of what goes with a variable for reading: the list of an array, a text itself, or
@@ -10650,16 +10724,25 @@ class FunctionEmitter(NodeMaker):
         return self.placed(obj, suffix, self.either(
             self.type_is(obj, "JSArray"), self.attribute(obj, "items"), otherwise))
 
-    def placed(self, obj, suffix, value):
-        """The name that is set to `value` where the variable `obj` was set; None if it has no such place."""
+    def placed(self, obj, suffix, value, otherwise=None):
+        """The name that is set to `value` where the variable `obj` was set; None if it has no such place.
+        `otherwise`: a name for values that have no such attribute, which is slow."""
         place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) and self.runs_often() else None
         if place is None:
             return None
         name = obj.id + suffix
         if not place.test.value:
             place.test, place.body = self.const(True), []
-        if not any(statement.targets[0].id == name for statement in place.body):
-            place.body.append(self.node(ast.Assign, [self.store(name)], value))
+            if otherwise is not None:
+                place.body = self.python("""
+                    try: pass
+                    except AttributeError: pass""")
+        body = place.body if otherwise is None else place.body[0].body
+        if not any(isinstance(made, ast.Assign) and made.targets[0].id == name for made in body):
+            body.append(self.node(ast.Assign, [self.store(name)], value))
+            if otherwise is not None:
+                place.body[0].handlers[0].body.append(
+                    self.node(ast.Assign, [self.store(name)], self.name(otherwise)))
         return self.name(name)
 
     def is_new(self, obj):
@@ -10964,25 +11047,28 @@ class StatementEmitter(FunctionEmitter):
 
 class CountedLoop:
     """A `for` statement that counts up: the Python name of its variable, code for the limit that this does
-    not reach and for the step, and how many turns it takes at least if nothing leaves it."""
+    not reach and for the step, how many turns it takes at least if nothing leaves it, and the variables that
+    must turn out to be ints: {Variable: the least that will do}."""
 
-    __slots__, __init__ = attributes("variable limit step turns")
+    __slots__, __init__ = attributes("variable limit step turns unsure")
 
 
 class RowKeeper(ast.NodeTransformer):
     """What a loop keeps of arrays in arrays: `found` has the code that finds each list, by its name. That
-    runs again after all that may call a function of the script: a valueOf could replace one of them."""
+    runs again after all that may call a function of the script: a valueOf could replace one of them. Where
+    the loop writes elements, of such lists only, `arrays` has the names of the outer arrays: none of these
+    may be among its own elements, or a write could replace a list."""
 
     #: What generated code calls that runs nothing of the script.
     SAFE = frozenset(
         "abs checked_text fix_number floor len ord range sqrt stop strict_equal text_length too_long "
         "type".split())
 
-    def __init__(self, loop):
-        self.loop, self.found = loop, {}
+    def __init__(self, loop, arrays):
+        self.loop, self.arrays, self.found = loop, arrays, {}
 
     def visit_Call(self, node):
-        if isinstance(node.func, ast.Name) and node.func.id in self.SAFE:
+        if getattr(node.func, "id", None) in self.SAFE or getattr(node.func, "attr", None) == "append":
             return self.generic_visit(node)
         if not self.is_flat(node):
             self.generic_visit(node)
@@ -11132,37 +11218,46 @@ class LoopEmitter(StatementEmitter):
     def with_rows(self, node, visit):
         """What visit() emits for a loop; the lists of arrays in arrays that a quiet loop only reads are found
         before it: `row` for a[y][x] where x changes."""
-        if self.rows is not None or not is_quiet(node):
+        written = written_elements(node) if self.rows is None else None
+        if written is None or not all(is_numeric(infer(target.property)) and self.keeps(target.object, node)
+                                      for target in written):
             return self.collect(visit)
-        self.rows = keeper = RowKeeper(node)
+        self.rows = keeper = RowKeeper(node, {
+            part.object.scope.python for part in node.walk()
+            if type(part) is MemberExpression and self.keeps(part, node)} if written else ())
         statements = self.collect(visit)
         self.rows = None
         for find in keeper.found.values():
             self.emit_value(find)
         return [keeper.visit(statement) for statement in statements] if keeper.found else statements
 
-    def row_of(self, node):
-        """The name of the list of a[y], to read from, where the loop around keeps it; else None."""
-        loop = self.rows and self.rows.loop
-        if not loop or not node.computed or type(node.object) is not Identifier:
+    def keeps(self, node, loop):
+        """Whether a loop can keep the list of what a member expression reads."""
+        if not node.computed or type(node.object) is not Identifier:
+            return False
+        variable, kind = node.object.scope, infer(node.property)
+        return type(variable) is Variable and type(kind) is tuple and variable.start <= loop.start \
+            and all(type(part) in (NumericLiteral, BinaryExpression) or type(part) is Identifier
+                    and self.is_own_int(part.scope, loop) and part.scope.start <= loop.start
+                    for part in node.property.walk()) and self.list_of(self.load(node.object)) is not None
+
+    def row_of(self, node, writes=False):
+        """The name of the list of a[y] where the loop around keeps it; else None."""
+        if self.rows is None or type(node) is not MemberExpression or not self.keeps(node, self.rows.loop) \
+                or writes and not self.rows.arrays:
             return None
-        variable, kind, places = node.object.scope, infer(node.property), self.rows.found
-        if type(variable) is not Variable or type(kind) is not tuple or variable.start > loop.start \
-                or not all(type(part) in (NumericLiteral, BinaryExpression) or type(part) is Identifier
-                           and self.is_own_int(part.scope, loop) and part.scope.start <= loop.start
-                           for part in node.property.walk()):
-            return None
+        kind, places = infer(node.property), self.rows.found
         items, key = self.list_of(self.load(node.object)), self.expression(node.property)
-        if items is None:
-            return None
         name = f"{items.id}[{ast.unparse(key)}]"
-        if name not in places and len(places) >= MAX_KEPT_ROWS:
+        if name not in places and len(places) >= MAX_KEPT_ROWS and not writes:
             return None
         places[name] = self.python(
             "({name} := {row}.items if {key} < len({items}) "
             + ("and {key} >= 0 " if kind[0] < 0 else "") +
-            "and type({row} := {items}[{key}]) is JSArray else no_items)",
-            name=name, items=items, key=key, row=name + ".row")
+            "and type({row} := {items}[{key}]) is JSArray "
+            + "".join(f"and {{row}} is not {{array{at}}} " for at in range(len(self.rows.arrays)))
+            + "else no_items)", name=name, items=items, key=key, row=name + ".row",
+            **{f"array{at}": array for at, array in enumerate(sorted(self.rows.arrays))})
         return self.name(name)
 
     def inverse(self, node):
@@ -11201,13 +11296,16 @@ class LoopEmitter(StatementEmitter):
             if counted is not None and counted.turns >= MIN_TURNS_OF_RANGE:
                 self.range_loop(node, labels, counted)
             elif counted is not None and self.may_be_written_twice(node.body):
-                often = self.collect(lambda: self.range_loop(node, labels, counted, False))
+                often = self.collect(lambda: self.range_of_ints(node, labels, counted))
                 seldom = self.collect(while_loop)
                 self.at(node)
-                self.emit_python("""
-                    if {limit} - {variable} >= {turns!r} * {step}: {often}
-                    else: {seldom}""", limit=counted.limit, variable=counted.variable, step=counted.step,
-                                 turns=MIN_TURNS_OF_RANGE, often=often, seldom=seldom)
+                tests = [self.python("type({name}) is int and {least!r} <= {name} < {most!r}", least=least,
+                                     name=self.load_variable(variable), most=COUNTER_BOUND)
+                         for variable, least in counted.unsure.items()]
+                tests.append(self.python("{limit} - {variable} >= {turns!r} * {step}", limit=counted.limit,
+                                         variable=counted.variable, step=counted.step,
+                                         turns=MIN_TURNS_OF_RANGE))
+                self.emit_if(self.both(*tests) if tests[1:] else tests[0], often, seldom)
             else:
                 while_loop()
 
@@ -11242,30 +11340,46 @@ class LoopEmitter(StatementEmitter):
         if type(bound) is not LoopBound:
             return None
         step = node.update.right if isinstance(node.update, AssignmentExpression) else None
-        parts = [node.test.left, bound.limit] + ([step] if step is not None else [])
-        for part in parts:
-            if type(infer(part)) is not tuple or type(part) is not NumericLiteral and not (
-                    type(part) is Identifier and self.is_own_int(part.scope, node.body)):
+        unsure = {}
+        for part in [node.test.left, bound.limit] + ([step] if step is not None else []):
+            kind, least = infer(part), int(part is step)
+            if type(part) is not NumericLiteral and not (type(part) is Identifier and (
+                    self.is_own_int(part.scope, node.body) or is_never_changed(part.scope))):
                 return None
-        if node.test.left.scope.captured or step is not None and infer(step)[0] < 1:
+            if type(kind) is not tuple or kind[0] < least and part is step:
+                if kind is not None and not is_numeric(kind) or type(part) is NumericLiteral:
+                    return None
+                unsure[part.scope] = least
+        if node.test.left.scope.captured:
             return None
         steps = (1, 1) if step is None else infer(step)
         inclusive = node.test.operator == "<="
-        start = [infer(source) for source in node.test.left.scope.sources if not is_own_step(
-            node.test.left.scope, source)]
-        turns = (infer(bound.limit)[0] + inclusive - max(high for _, high in start)) // steps[1]
+        turns = 0
+        if not unsure:
+            start = [infer(source) for source in node.test.left.scope.sources if not is_own_step(
+                node.test.left.scope, source)]
+            turns = (infer(bound.limit)[0] + inclusive - max(high for _, high in start)) // steps[1]
         limit, one = self.expression(bound.limit), self.const(1)
         if inclusive:
             limit = self.const(limit.value + 1) if isinstance(limit, ast.Constant) \
                 else self.operate(limit, "+", one)
         return CountedLoop(node.test.left.scope.python, limit,
-                           one if step is None else self.expression(step), turns)
+                           one if step is None else self.expression(step), turns, unsure)
 
     def is_own_int(self, variable, body):
         """Whether a variable of this function, known to be an int, keeps its value while `body` runs."""
         return type(variable) is Variable and variable.scope.function is self.scope and not variable.boxed \
             and not variable.early and not variable.remote and not any(
                 type(source) is str or body.start <= source.start < body.end for source in variable.sources)
+
+    def range_of_ints(self, node, labels, counted):
+        """A range_loop() where the variables that were not known to be ints are."""
+        types = [(variable, variable.type) for variable in counted.unsure]
+        for variable, least in counted.unsure.items():
+            variable.type = (least, COUNTER_BOUND)
+        self.range_loop(node, labels, counted, False)
+        for variable, kind in types:
+            variable.type = kind
 
     def range_loop(self, node, labels, counted, may_be_empty=True):
         """A `for` statement as a Python loop over a range; its variable ends as the test leaves it."""
@@ -11290,7 +11404,8 @@ class LoopEmitter(StatementEmitter):
 
     def may_be_written_twice(self, body):
         """Whether the body of a loop is short and plain enough to be translated twice."""
-        return body.end - body.start <= MAX_WRITTEN_TWICE and not self.unit.lifts and not any(
+        return body.end - body.start <= MAX_WRITTEN_TWICE \
+            and not is_any_within(self.unit.lifts, body) and not any(
             isinstance(part, (*FUNCTION_NODES, *LOOP_NODES, ClassExpression, ClassDeclaration, TryStatement,
                               SwitchStatement, TaggedTemplateExpression))
             or type(part) is VariableDeclaration and part.kind in USING
@@ -12889,18 +13004,33 @@ class AssignmentEmitter(OperatorEmitter):
 
     def change_member(self, target, right, change):
         """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
-        obj = self.fixed(target.object, right)
+        row, obj = self.kept_row(target, right)
         key = self.fixed(target.property, right) if target.computed else None
         if key is not None and not is_numeric(infer(target.property)):
             key = self.saved(self.either(self.type_is(key, "int"), key, self.call("member_key", obj, key)))
-        current = self.member(obj, target, key)
+        current = self.member(obj, target, key) if row is None else self.element_of_row(row, target, key)
         value = change(current if isinstance(right, SIMPLE_NODES) else self.saved(current))
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
         if key is None:
             self.put_into_dict(obj, target, value)
         else:
-            self.put_into_list(obj, key, infer(target.property), value)
+            self.put_into_list(obj, key, infer(target.property), value, row)
+
+    def kept_row(self, target, right):
+        """-> (the name of the list of a[y] where a[y][x] is assigned and the loop keeps it, else None; a[y],
+        in a temporary unless evaluating `right` cannot change it)."""
+        row = self.row_of(target.object, True)
+        if row is None:
+            return row, self.fixed(target.object, right)
+        obj = self.array_of_row(target.object)
+        if isinstance(right, SIMPLE_NODES):
+            return row, obj
+        obj = self.saved(self.python("{array} if {row} is not no_items else {obj}", array=row.id + ".row",
+                                     row=row, obj=obj))
+        saved = self.saved(row)
+        saved.kept = row
+        return saved, obj
 
     def is_exchange(self, node):
         """Whether `[a, b] = [b, a]` or the like needs no array: all its parts can be translated twice."""
@@ -12932,17 +13062,20 @@ class AssignmentEmitter(OperatorEmitter):
 
     def store_element(self, target, right):
         """object[index] = value for a Number: straight into the list of an array, or to its end."""
-        obj = self.fixed(target.object, right)
+        row, obj = self.kept_row(target, right)
         key = self.fixed(target.property, right)
         value = self.expression(right)
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
-        self.put_into_list(obj, key, infer(target.property), value)
+        self.put_into_list(obj, key, infer(target.property), value, row)
 
-    def put_into_list(self, obj, key, kind, value):
-        """obj[key] = value, all of them names or constants."""
+    def put_into_list(self, obj, key, kind, value, row=None):
+        """obj[key] = value, all of them names or constants. `row`: the list of `obj` that the loop keeps."""
         items, at_end = self.writable_list_of(obj), [self.type_is(obj, "JSArray")]
-        if items is not None:
+        if row is not None:
+            inside, size, own, items = [], self.call("len", row), row, row
+            at_end = [self.chain(row, (_IS, getattr(row, "kept", row)), (_IS_NOT, self.name("no_items")))]
+        elif items is not None:
             inside, size, own = [], self.call("len", items), self.attribute(obj, "items")
         else:
             items, inside = self.name(self.temporary()), at_end[:]
@@ -13158,10 +13291,10 @@ class CallEmitter(AssignmentEmitter):
             return self.call("super_get", self.load_variable(node.object.scope), self.name("this"),
                              self.member_key(node))
         self.shorten(node)
-        if self.rows is not None and node.computed and type(node.object) is MemberExpression:
+        if self.rows is not None and node.computed and is_numeric(infer(node.property)):
             row = self.row_of(node.object)
-            if row is not None and is_numeric(infer(node.property)):
-                return self.element_of_row(row, node)
+            if row is not None:
+                return self.element_of_row(row, node, self.expression(node.property))
         if node.computed and self.needs_lift(node.property):
             obj = self.saved(self.chain_part(node.object))
         else:
@@ -13243,15 +13376,14 @@ class CallEmitter(AssignmentEmitter):
 
     def got(self, obj, first, key, props, other):
         """obj.key where that may be a getter of the prototype; `other` is what holds for anything else."""
-        own = self.python("{key!r} in {props}", key=key, props=props) if props is not None else \
-            self.python("type({first}) is JSObject and {key!r} in {obj}.props", first=first, obj=obj, key=key)
-        return self.python(
-            "{props}[{key!r}] if {own} else {getter}.fn({obj}) "
-            "if type({obj}) is JSObject and {obj}.attrs is None and type({proto} := {obj}.proto) is JSObject "
-            "and {proto}.attrs is not None and type({getter} := {proto}.attrs.get({key!r})) is Accessor "
-            "and ({getter} := {getter}.getter) is not undefined else {other}",
-            props=props if props is not None else self.attribute(obj, "props"), own=own, key=key, obj=obj,
-            getter=self.temporary(), proto=self.temporary(), other=other)
+        found, function = self.found_along(obj, "get " + key)
+        if props is not None and self.dict_of_this(obj) is None:
+            found = self.both(self.type_is(obj, "JSObject"), found)
+        value = self.python(
+            "{props}[{key!r}] if {key!r} in {props} else {function}({obj}) if {found} else {other}",
+            props=props if props is not None else self.attribute(obj, "props"), key=key, obj=obj,
+            function=function, found=found, other=other)
+        return value if props is not None else self.either(self.type_is(first, "JSObject"), value, other)
 
     def length_of(self, obj, kind):
         if kind == "str":
@@ -13281,11 +13413,14 @@ class CallEmitter(AssignmentEmitter):
         return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
                            "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
 
-    def element_of_row(self, row, node):
+    def array_of_row(self, node):
+        """a[y], where the list that the loop keeps does not serve."""
+        return self.call("get_element", self.expression(node.object), self.expression(node.property))
+
+    def element_of_row(self, row, node, key):
         """a[y][x], where `row` is the list of a[y] or empty."""
-        obj = self.call("get_element", self.expression(node.object.object),
-                        self.expression(node.object.property))
-        key, first = self.reusable(self.expression(node.property))
+        obj = self.array_of_row(node.object)
+        key, first = self.reusable(key)
         kind = infer(node.property)
         checks = [self.compare(first, ast.Lt(), self.call("len", row))]
         if type(kind) is not tuple:
@@ -13464,6 +13599,8 @@ class CallEmitter(AssignmentEmitter):
             self.called_once = {inner, *arguments}
         if isinstance(callee, MemberExpression):
             shortcut = self.shortcut(callee, arguments) if not before and not optional else None
+            if shortcut is None and not before and not optional:
+                shortcut = self.call_back(callee, arguments)
             if shortcut is not None:
                 return shortcut
             if not before and not optional and self.is_call_of_function(callee, arguments):
@@ -13530,6 +13667,30 @@ class CallEmitter(AssignmentEmitter):
                                         [obj, *values])
         return self.call(helper, obj, text, *values)
 
+    def call_back(self, callee, arguments):
+        """array.map(function) or the like, without an object for the function; None for other calls."""
+        node = arguments[0] if arguments else None
+        if callee.computed or callee.optional or isinstance(callee.object, Super) \
+                or isinstance(callee.property, PrivateName) or callee.property.name not in CALLBACK_METHODS \
+                or not isinstance(node, (FunctionExpression, ArrowFunctionExpression)) or node.is_async \
+                or node.is_generator or node.id is not None or node.scope.uses_new_target \
+                or any(isinstance(part, SpreadElement) or self.needs_lift(part) for part in arguments) \
+                or len(arguments) > (2 if callee.property.name == "reduce" else 1) \
+                or arguments[1:] and not is_calm(arguments[1]):
+            return None
+        info = self.function_info(node, "")
+        if info.takes is None or info.takes > 3:
+            return None
+        obj = self.chain_part(callee.object)
+        guards, self.guards = self.guards, None
+        self.at(node)
+        code = self.define_python_function(node, node.scope, "")
+        initial = [self.expression(argument) for argument in arguments[1:]]
+        self.guards = guards
+        self.line, self.column = callee.property.line, callee.property.column
+        return self.call(CALLBACK_METHODS[callee.property.name], obj, self.const(self.text(callee)), code,
+                         self.const(self.unit.pooled(info)), *initial)
+
     def shortcut_inline(self, helper, name, text, nodes, values):
         """A method of an array, Map or Set where its properties are at hand, else of an ordinary object, else
         by the helper. `nodes` and `values`: the object and the arguments."""
@@ -13538,9 +13699,8 @@ class CallEmitter(AssignmentEmitter):
         kind = infer(nodes[1]) if values else None
         before = [self.compare(first, _IS_NOT, self.const(None))
                   for again, first in parts if first is not again]
-        check, function = self.ordinary_method(obj, obj, self.const(name))
-        result = self.either(check, self.apply(function, [obj, *values]),
-                             self.call(helper, obj, text, *values))
+        result = self.ordinary_method(obj, obj, self.const(name), self.call(helper, obj, text, *values),
+                                      lambda function: self.apply(function, [obj, *values]))
         if kind is None:
             check = "(type({key}) is str or type({key}) not in wrapped_keys)"
         else:
@@ -13684,8 +13844,7 @@ class CallEmitter(AssignmentEmitter):
                 or type(getattr(node.object, "scope", None)) is Variable)):
             return self.call("method", first, key, text), this
         if not (is_array or is_text) or isinstance(node.object, ThisExpression):
-            check, function = self.ordinary_method(first, this, key)
-            return self.either(check, function, slow), this
+            return self.ordinary_method(first, this, key, slow), this
         if is_text and first is this and infer(node.object) == "str":
             return self.python("{found}.fn if {key} in string_methods and type({found} := "
                                "string_methods[{key}]) is JSFunction else {slow}",
@@ -13695,21 +13854,43 @@ class CallEmitter(AssignmentEmitter):
                                "and type({found} := string_methods[{key}]) is JSFunction else {slow}",
                                obj=this if is_array else first, key=key, found=self.temporary(), slow=slow)
         if is_array:
-            check, function = self.ordinary_method(first, this, key, "JSArray")
-            slow = self.either(check, function, slow)
+            slow = self.array_method(first, this, key, slow)
         return slow, this
 
-    def ordinary_method(self, first, obj, key, kind="JSObject"):
-        """-> (a condition that an ordinary object has a function of its own or from its prototype, the Python
-        function); `first` is the code of the object to use first. `kind`: the class for arrays."""
-        props, proto, found = self.temporary(), self.temporary(), self.temporary()
-        check = self.python(
-            "type({first}) is {kind} and ({key} not in ({props} := {obj}.props) and {obj}.attrs is None "
-            "and ({proto} := {obj}.proto) is not None "
+    def array_method(self, first, obj, key, slow):
+        """The Python function of a method that an array has from its prototype or of its own; `first` is the
+        code of the object to use first, `slow` that for anything else."""
+        return self.python(
+            "{found}.fn if type({first}) is JSArray and ({key} not in ({own} := {obj}.props) "
+            "and {obj}.attrs is None and ({proto} := {obj}.proto) is not None "
             "and type({found} := {proto}.props.get({key})) is JSFunction "
-            "or type({found} := {props}.get({key})) is JSFunction)",
-            first=first, obj=obj, key=key, props=props, proto=proto, found=found, kind=kind)
-        return check, self.attribute(self.name(found), "fn")
+            "or type({found} := {own}.get({key})) is JSFunction) else {slow}", first=first, obj=obj, key=key,
+            own=self.temporary(), proto=self.temporary(), found=self.temporary(), slow=slow)
+
+    def ordinary_method(self, first, obj, key, slow, finish=lambda function: function):
+        """The same for an ordinary object. `finish` makes the value from the function."""
+        place, own = self.dict_of_this(obj), self.temporary()
+        inherited, function = self.found_along(obj, key.value)
+        own_function = self.temporary()
+        value = self.python(
+            "{inherited_value} if {key} not in {first} and {inherited} "
+            "else {value} if type({found} := {own}.get({key})) is JSFunction else {slow}",
+            inherited_value=finish(function), key=key, inherited=inherited, found=own_function,
+            first=place or self.walrus(own, self.attribute(obj, "props")), own=place or own, slow=slow,
+            value=finish(self.attribute(self.name(own_function), "fn")))
+        return value if place is not None else self.either(self.type_is(first, "JSObject"), value, slow)
+
+    def found_along(self, obj, key):
+        """-> (a condition that `found` of an ordinary object has a key, its value)"""
+        found, holder = self.temporary(), obj
+        if self.dict_of_this(obj) is not None and self.constructor is None:
+            holder = self.placed(obj, ".object", obj, "nobody")
+        if LOOKS_TWICE:
+            test = "{key!r} in ({found} := {holder}.found)"
+            value = self.python("{found}[{key!r}]", key=key, found=found)
+        else:
+            test, value = "({found} := {holder}.found.get({key!r})) is not None", self.name(found)
+        return self.python(test, key=key, found=found, holder=holder), value
 
     def text(self, node):
         """The source text of a callee, for "x.y is not a function"."""
@@ -14002,6 +14183,10 @@ SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1):
              ("has", 1): "quick_has",
              ("set", 2): "quick_set", ("add", 1): "quick_add", ("delete", 1): "quick_delete",
              ("pop", 0): "quick_pop"}
+#: Methods of arrays -> the helper for a call with a function that is written there.
+CALLBACK_METHODS = {
+    "every": "every_of", "filter": "filter_of", "find": "find_of", "findIndex": "find_index_of",
+    "forEach": "for_each_of", "map": "map_of", "reduce": "reduce_of", "some": "some_of"}
 #: The same for methods of Math.
 MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 2): "quick_max",
                   ("min", 2): "quick_min", ("sqrt", 1): "quick_sqrt"}
@@ -14027,18 +14212,35 @@ def is_call_of_math(node):
         and callee.object.name == "Math" and type(callee.object.scope) is not Variable
 
 
-def is_quiet(loop):
-    """Whether a loop contains nothing but arithmetic and reading of elements, and assigns variables only."""
-    return any(type(part) is MemberExpression and part.computed and type(part.object) is MemberExpression
-               and part.object.computed for part in loop.walk()) and not any(
-        isinstance(part, (*FUNCTION_NODES, NewExpression, TaggedTemplateExpression, YieldExpression,
-                          AwaitExpression, SpreadElement, ForOfStatement, ForInStatement, TryStatement,
-                          ClassExpression, ClassDeclaration, ArrayPattern, ObjectPattern, WithStatement))
-        or isinstance(part, CallExpression) and not is_call_of_math(part)
-        or isinstance(part, UnaryExpression) and part.operator == "delete"
-        or isinstance(part, UpdateExpression) and not isinstance(part.argument, Identifier)
-        or isinstance(part, AssignmentExpression) and not isinstance(part.left, Identifier)
-        for part in loop.walk())
+def written_elements(loop):
+    """The members a[y][x] that a loop assigns; None if it contains anything but arithmetic, reading of
+    elements, some of them of arrays in arrays, and assignments to these and to variables."""
+    written, reads = [], False
+    for part in loop.walk():
+        kind = type(part)
+        if kind is MemberExpression:
+            reads = reads or part.computed and type(part.object) is MemberExpression and part.object.computed
+        elif isinstance(part, (
+                *FUNCTION_NODES, NewExpression, TaggedTemplateExpression, YieldExpression,
+                AwaitExpression, SpreadElement, ForOfStatement, ForInStatement, TryStatement,
+                ClassExpression, ClassDeclaration, ArrayPattern, ObjectPattern, WithStatement)) \
+                or kind is CallExpression and not is_call_of_math(part) \
+                or kind is UnaryExpression and part.operator == "delete":
+            return None
+        elif kind is UpdateExpression or kind is AssignmentExpression:
+            target = part.argument if kind is UpdateExpression else part.left
+            if not isinstance(target, Identifier):
+                if type(target) is not MemberExpression or not target.computed \
+                        or type(target.object) is not MemberExpression:
+                    return None
+                written.append(target)
+    return written if reads else None
+
+
+def is_never_changed(variable):
+    """Whether a variable keeps the value that it begins with, and can be read."""
+    return type(variable) is Variable and not (variable.assigned or variable.boxed or variable.early
+                                               or variable.is_global)
 
 
 def may_change_arrays(body):
@@ -14649,6 +14851,7 @@ def code_of(unit, module, filename):
         module_code = compile(module, filename, "exec", dont_inherit=True, optimize=0)
     for value in module_code.co_consts:
         if isinstance(value, types.CodeType):
+            unit.bare = value
             return unit.with_pool(value)
     raise AssertionError("the module has no function")
 
@@ -14672,7 +14875,9 @@ def compile_file(source, filename, compiler):
     """compiler(source, filename), or its earlier result if the file is the same."""
     text, compiled = _COMPILED_FILES.get((filename, compiler), (None, None))
     if text != source:
-        compiled = compiler(source, filename)
+        compiled = KEPT_CODE.compiled(source, filename, compiler) if "node_modules/" in filename \
+            else compiler(source, filename)
+        compiled.unit = None
         keep_compiled(_COMPILED_FILES, (filename, compiler), (source, compiled), MAX_COMPILED_FILES)
     return compiled
 
@@ -14685,6 +14890,127 @@ def keep_compiled(table, key, value, most):
         except KeyError:
             break
     return value
+
+
+# -- Keeping compiled packages -----------------------------------------------------------
+
+#: Bytes that may be kept; more, and those that were not used for the longest time are deleted.
+MAX_KEPT_CODE = 256 << 20
+_KINDS = {kind.__name__: kind for kind in (CompiledScript, CompiledModule)}
+
+
+class KeptCode:
+    """What files of packages were compiled to, in a folder, for the next start.
+
+    Python runs whatever such a file says, so it comes from a folder that this user alone can write, and never
+    from a project, which may be somebody else's. Without a folder nothing is kept.
+    """
+
+    def __init__(self):
+        self.wanted = self.folder = None        # the folder that is to be used, and that is used
+        self.engine = ""
+
+    def open(self):
+        """Keeps code in the wanted folder from now on, which is made if need be; if it cannot be: nowhere."""
+        folder, self.wanted = self.wanted, None
+        with contextlib.suppress(OSError):
+            os.makedirs(folder, 0o700, exist_ok=True)
+            if self.is_own(os.lstat(folder), stat.S_ISDIR):
+                own = os.stat(__file__)
+                self.engine = repr((__version__, own.st_size, own.st_mtime_ns, sys.version))
+                self.folder = folder
+                self.make_room()
+
+    @staticmethod
+    def is_own(facts, fits):
+        """Can nobody else write it? On Windows the folder's place takes care of that."""
+        return fits(facts.st_mode) and (os.name == "nt" or facts.st_uid == os.geteuid()
+                                        and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+
+    def make_room(self):
+        files = []
+        for entry in os.scandir(self.folder):
+            with contextlib.suppress(OSError):
+                files.append((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path))
+        left = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files) if left > MAX_KEPT_CODE else ():
+            if left > MAX_KEPT_CODE // 2:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+                left -= size
+
+    def compiled(self, source, filename, compiler):
+        """compiler(source, filename), or what is kept of it."""
+        if self.wanted is not None:
+            self.open()
+        if self.folder is None:
+            return compiler(source, filename)
+        text = "\0".join((self.engine, compiler.__name__, filename, source))
+        name = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        path = os.path.join(self.folder, name)
+        with contextlib.suppress(OSError, ValueError, EOFError, TypeError, KeyError):
+            with open(path, "rb") as file:
+                data = file.read() if self.is_own(os.fstat(file.fileno()), stat.S_ISREG) else b""
+            if hashlib.sha256(data[32:]).digest() == data[:32]:
+                os.utime(path)
+                return self.unpacked(marshal.loads(zlib.decompress(data[32:])), source)
+        compiled = compiler(source, filename)
+        with contextlib.suppress(OSError, ValueError):      # ValueError: marshal cannot write a part
+            data = zlib.compress(marshal.dumps(self.packed(compiled, source)), 1)
+            draft = f"{path}.{os.getpid()}.{threading.get_ident()}"
+            with open(draft, "xb", opener=lambda *facts: os.open(*facts, 0o600)) as file:
+                file.write(hashlib.sha256(data).digest() + data)
+            os.replace(draft, path)
+        return compiled
+
+    @staticmethod
+    def packed(compiled, source):
+        """Its parts, as values that marshal can write. An EvalSite is none: it has the syntax tree."""
+        unit, pool = compiled.unit, []
+        for item in unit.pool:
+            if isinstance(item, FunctionInfo):
+                pool.append([item.text[1:] if name == "text" else getattr(item, name)
+                             for name in FunctionInfo.__slots__])
+            else:
+                pool.append(int(item) if type(item) is JSBigInt else (item.cooked, item.raw)
+                            if isinstance(item, TemplateSite) else item)
+        facts = {name: getattr(compiled, name) for name in compiled.__slots__ if name not in _NOT_KEPT}
+        return (type(compiled).__name__, unit.bare, pool, unit.positions and tuple(unit.positions),
+                None if unit.source == source else unit.source, facts)
+
+    @staticmethod
+    def unpacked(parts, source):
+        """What packed() has put down."""
+        kind, bare, pool, positions, text, facts = parts
+        text = source if text is None else text
+        unit = Unit.__new__(Unit)
+        unit.positions, unit.pool = positions and PositionTable(positions), []
+        for item in pool:
+            if type(item) is list:
+                info = FunctionInfo.__new__(FunctionInfo)
+                for name, value in zip(FunctionInfo.__slots__, item):
+                    setattr(info, name, (text, *value) if name == "text" else value)
+                unit.pool.append(info)
+            else:
+                unit.pool.append(JSBigInt(item) if type(item) is int else TemplateSite(*item))
+        compiled = _KINDS[kind]()
+        for name, value in facts.items():
+            setattr(compiled, name, value)
+        compiled.code, compiled.unit, compiled.tree = unit.with_pool(bare), None, None
+        return compiled
+
+
+#: What CompiledScript and CompiledModule have that belongs to the compiler.
+_NOT_KEPT = frozenset(("code", "unit", "tree"))
+KEPT_CODE = KeptCode()
+
+
+def cache_folder():
+    """The folder of this user for what can be made anew, or None."""
+    base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else \
+        os.path.expanduser("~/Library/Caches") if sys.platform == "darwin" else \
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(base, "aiwebengine") if base and os.path.isabs(base) else None
 
 
 # -- Showing the generated Python --------------------------------------------------------
@@ -14761,7 +15087,7 @@ class PythonDump:
         for statement in statements:
             if isinstance(statement, ast.If) and isinstance(statement.test, ast.Constant) \
                     and isinstance(statement.body[0], (
-                    ast.Pass, ast.Assign)):         # a place for a variable, see FunctionEmitter.make_place
+                    ast.Pass, ast.Assign, ast.Try)):    # a place, see FunctionEmitter.make_place
                 if statement.test.value:
                     result += statement.body
                 continue
@@ -14934,7 +15260,7 @@ class Namespace(BuiltinTable):
             GLOBAL_NAMES[name] = name
 
     def install(self, realm):
-        namespace = JSObject(realm.ObjectPrototype)
+        namespace = ordinary_object(realm.ObjectPrototype)
         setattr(realm, self.name, namespace)
         self.fill(realm, namespace)
         protect(realm, self.name)
@@ -14958,7 +15284,7 @@ class BuiltinClass(BuiltinTable):
         self.name = name
         self.parent = parent
         self.base = base
-        self.make_prototype = prototype or (lambda realm, proto: JSObject(proto))
+        self.make_prototype = prototype or (lambda realm, proto: ordinary_object(proto))
         self.static = BuiltinTable(name)
         self.is_global = is_global
         self.construct_impl = None
@@ -15242,9 +15568,9 @@ OBJECT.methods(
 @OBJECT.constructor(1, call=True)
 def object_construct(realm, new_target, value=undefined, *_):
     if new_target is not undefined and new_target is not realm.Object:
-        return JSObject(proto_from(realm, new_target, "ObjectPrototype"))
+        return ordinary_object(proto_from(realm, new_target, "ObjectPrototype"))
     if value is undefined or value is null:
-        return JSObject(realm.ObjectPrototype)
+        return ordinary_object(realm.ObjectPrototype)
     return to_object(realm, value)
 
 
@@ -15265,7 +15591,7 @@ def object_assign(realm, this, target=undefined, *sources):
 
 @OBJECT.static.method("create", 2)
 def object_create(realm, this, proto=undefined, properties=undefined, *_):
-    obj = JSObject(proto_argument(proto))
+    obj = ordinary_object(proto_argument(proto))
     note_prototype(obj.proto)
     return obj if properties is undefined else define_all(realm, obj, properties)
 
@@ -15310,7 +15636,7 @@ def enumerable_own(realm, value, pick):
 def object_from_entries(realm, this, entries=undefined, *_):
     if entries is undefined or entries is null:
         raise JSTypeError(f"{entries} is not iterable")
-    obj = JSObject(realm.ObjectPrototype)
+    obj = ordinary_object(realm.ObjectPrototype)
     iterator = iterate(realm, entries)
     try:
         for entry in with_polls(iterator):
@@ -15362,7 +15688,7 @@ def has_integrity(obj, frozen):
 @OBJECT.static.method("getOwnPropertyDescriptors", 1)
 def object_get_own_property_descriptors(realm, this, value=undefined, *_):
     obj = to_object(realm, value)
-    result = JSObject(realm.ObjectPrototype)
+    result = ordinary_object(realm.ObjectPrototype)
     for key in with_polls(obj.own_keys()):
         own = obj.get_own(key)
         if own is not None:
@@ -15373,7 +15699,7 @@ def object_get_own_property_descriptors(realm, this, value=undefined, *_):
 @OBJECT.static.method("groupBy", 2)
 def object_group_by(realm, this, items=undefined, callback=undefined, *_):
     groups = group_values(realm, items, callback, to_property_key)
-    return JSObject(None, {key: realm.new_array(values) for key, values in groups})
+    return ordinary_object(None, {key: realm.new_array(values) for key, values in groups})
 
 
 OBJECT.static.method("is", 2)(lambda realm, this, x=undefined, y=undefined, *_: same_value(x, y))
@@ -15918,7 +16244,7 @@ def error_capture_stack_trace(realm, this, obj=undefined, until=undefined, *_):
 
 def call_site(realm, code, lasti):
     """A CallSite of V8's for one frame."""
-    site, (line, column) = JSObject(realm.ObjectPrototype), frame_position(code, lasti)
+    site, (line, column) = ordinary_object(realm.ObjectPrototype), frame_position(code, lasti)
     text = utf16(frame_text(code, lasti).removeprefix("    at "))
     for name, value in {
             "getFileName": utf16(code.co_filename), "getLineNumber": line, "getColumnNumber": column or 1,
@@ -16797,6 +17123,15 @@ def date_to_text(value):
     return f"{date_text(local_time(value))} {clock_text(value)}" if value == value else "Invalid Date"
 
 
+def utc_text(value):
+    """toUTCString() of a time value, which is also a date of HTTP: Tue, 01 Feb 2022 10:00:00 GMT"""
+    if value != value:
+        return "Invalid Date"
+    year, month, day, hour, minute, second, _ = split_time(value)
+    return f"{DAY_NAMES[week_day(value)][:3]}, {day:02d} {MONTH_NAMES[month][:3]} {year_text(year)} " \
+        f"{hour:02d}:{minute:02d}:{second:02d} GMT"
+
+
 def iso_text(value):
     """toISOString() of a finite time value."""
     year, month, day, hour, minute, second, ms = split_time(value)
@@ -16810,8 +17145,8 @@ _ISO_DATE = re.compile(
     r"(?P<year>[+-]\d{6}|\d{4})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d))?)?"
     r"(?P<time>T(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d+))?)?"
     r"(?P<zone>Z|[+-]\d\d:?\d\d)?)?\Z", re.ASCII | re.IGNORECASE)
-_DATE_TOKEN = re.compile(r"(?P<number>[0-9]+)|(?P<word>[^\W\d_][^\s\d:.()+,/-]*)|(?P<space>\s+)"
-                         r"|(?P<symbol>[\s\S])")
+_DATE_TOKEN = LatePattern(r"(?P<number>[0-9]+)|(?P<word>[^\W\d_][^\s\d:.()+,/-]*)|(?P<space>\s+)"
+                          r"|(?P<symbol>[\s\S])")
 _ZONE_HOURS = {"utc": 0, "gmt": 0, "ut": 0, "z": 0, "est": -5, "edt": -4, "cst": -6, "cdt": -5,
                "mst": -7, "mdt": -6, "pst": -8, "pdt": -7}
 _MONTH_PREFIXES = [name[:3].lower() for name in MONTH_NAMES]
@@ -17082,14 +17417,7 @@ DATE.methods(
         clock_text(this.value) if this.value == this.value else "Invalid Date")
 
 
-@DATE.method("toUTCString", 0)
-def date_to_utc_string(realm, this, *_):
-    value = this.value
-    if value != value:
-        return "Invalid Date"
-    year, month, day, hour, minute, second, _ = split_time(value)
-    return f"{DAY_NAMES[week_day(value)][:3]}, {day:02d} {MONTH_NAMES[month][:3]} " \
-        f"{year_text(year)} {hour:02d}:{minute:02d}:{second:02d} GMT"
+DATE.method("toUTCString", 0)(lambda realm, this, *_: utc_text(this.value))
 
 
 DATE.alias("toGMTString", "toUTCString")
@@ -18114,71 +18442,88 @@ def present_items(realm, obj, indices):
 # script's function drops anyway saves a third of a call. These loops follow the list of a dense array,
 # which is emptied when the array leaves it; what the array has then goes through present_items().
 
-def takes_at_most(run, count):
-    """Whether a Python function of the script drops all arguments after the first `count`."""
-    if type(run) is not types.FunctionType:
-        return False
-    code = run.__code__
-    return code.co_argcount <= count + 1 and code.co_flags & _CO_VARARGS and not code.co_kwonlyargcount \
-        and code.co_varnames[code.co_argcount] == "_"
+#: Name of a method of arrays -> what it does for an array with only elements, with a function of Python in
+#: place of the callback: walk(realm, array, length, run, takes, receiver or initial values).
+ARRAY_WALKS = {}
 
 
-#: CO_VARARGS of code objects.
-_CO_VARARGS = 4
+def taken(callback):
+    """After how many arguments the others do not matter to a function; more than any callback gets for one
+    to which all may, and for what Python runs, which is called with checks whether the script shall stop."""
+    takes = callback.info.takes if type(callback) is JSFunction else None
+    return 4 if takes is None else takes
 
 
-def results_of_values(obj, length, run, receiver):
-    """What a callback returns for the elements of an array from the first on."""
-    if type(obj) is not JSArray:
-        return []
-    items = obj.items
-    results = []
-    add = results.append                # a comprehension is a call of its own before Python 3.12
-    if takes_at_most(run, 1):
-        for value in itertools.islice(items, length):
-            add(run(receiver, value))
-    elif takes_at_most(run, 2):
-        for index, value in enumerate(itertools.islice(items, length)):
-            add(run(receiver, value, index))
-    return results
+def map_array(realm, obj, length, run, takes, receiver):
+    items = itertools.islice(obj.items, length)
+    if takes < 2:
+        results = [run(receiver, value) for value in items]
+    elif takes < 4:
+        results = [run(receiver, value, index, obj) for index, value in enumerate(items)]
+    else:
+        results = []
+    if len(results) == length:
+        return realm.new_array(results)
+    for index, value in present_items(realm, obj, range(len(results), length)):
+        if len(results) < index:
+            results += [HOLE] * (index - len(results))
+        results.append(run(receiver, value, index, obj))
+    results += [HOLE] * (length - len(results))
+    return holey_array(results, realm.ArrayPrototype)
 
 
-def visit_values(obj, length, run, receiver):
-    """The same for callbacks whose results do not matter: the number of elements that were visited."""
-    index = -1
-    if type(obj) is JSArray:
-        items = obj.items
-        if takes_at_most(run, 1):
-            for index, value in enumerate(itertools.islice(items, length)):
-                run(receiver, value)
-        elif takes_at_most(run, 2):
-            for index, value in enumerate(itertools.islice(items, length)):
-                run(receiver, value, index)
-    return index + 1
-
-
-def kept_values(obj, length, test, receiver):
-    """The elements of an array, from the first on, that pass a test, and the number that was tested."""
-    kept, index = [], -1
-    if type(obj) is JSArray and takes_at_most(test, 1):
-        items = obj.items
-        for index, value in enumerate(itertools.islice(items, length)):
+def filter_array(realm, obj, length, test, takes, receiver):
+    kept, count = realm.new_array([]), 0
+    keep, items = kept.items.append, enumerate(itertools.islice(obj.items, length), 1)
+    if takes < 2:
+        for count, value in items:
             passed = test(receiver, value)
             if passed is True or (passed is not False and to_boolean(passed)):
-                kept.append(value)
-    return kept, index + 1
+                keep(value)
+    elif takes < 4:
+        for count, value in items:
+            passed = test(receiver, value, count - 1, obj)
+            if passed is True or (passed is not False and to_boolean(passed)):
+                keep(value)
+    if count < length:
+        for index, value in present_items(realm, obj, range(count, length)):
+            if to_boolean(test(receiver, value, index, obj)):
+                append_element(kept, len(kept.items), value)
+    return kept
 
 
-def reduce_values(obj, length, run, initial):
-    """The result of a callback that takes two arguments for the elements of an array, which has one at
-    least, from the first on; and the number of elements that went into it."""
-    items = obj.items
-    start = 0 if initial else 1
-    result = initial[0] if initial else items[0]
-    index = start - 1
-    for index, value in enumerate(itertools.islice(items, start, length), start):
-        result = run(undefined, result, value)
-    return result, index + 1
+def visit_array(realm, obj, length, run, takes, receiver):
+    index, items = -1, itertools.islice(obj.items, length)
+    if takes < 2:
+        for index, value in enumerate(items):
+            run(receiver, value)
+    elif takes < 4:
+        for index, value in enumerate(items):
+            run(receiver, value, index, obj)
+    if index + 1 < length:
+        for index, value in present_items(realm, obj, range(index + 1, length)):
+            run(receiver, value, index, obj)
+    return undefined
+
+
+def reduce_array(realm, obj, length, run, takes, initial):
+    items, index = obj.items, -1
+    if initial:
+        result = initial[0]
+    elif items:
+        index, result = 0, items[0]
+    else:
+        raise JSTypeError("Reduce of empty array with no initial value")
+    if takes < 4:
+        for index, value in enumerate(itertools.islice(items, index + 1, length), index + 1):
+            result = run(undefined, result, value) if takes < 3 else run(undefined, result, value, index)
+    if index + 1 < length:
+        for index, value in present_items(realm, obj, range(index + 1, length)):
+            result = run(undefined, result, value, index, obj)
+    return result
+
+
+ARRAY_WALKS.update(map=map_array, filter=filter_array, forEach=visit_array, reduce=reduce_array)
 
 
 def sparse_indices(obj, indices):
@@ -18211,12 +18556,12 @@ def set_length_or_throw(obj, length):
 # -- Array: order ------------------------------------------------------------------------
 
 #: Comparators that only subtract: "(a, b) => a.k - b.k || b.n - a.n", and as functions.
-_SUBTRACTING_ARROW = re.compile(
+_SUBTRACTING_ARROW = LatePattern(
     r"\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*=>\s*([\w$.\[\]|\s-]+)", re.A)
-_SUBTRACTING_FUNCTION = re.compile(
+_SUBTRACTING_FUNCTION = LatePattern(
     r"function\b[\w$\s]*\(\s*([A-Za-z_$][\w$]*)\s*,\s*([A-Za-z_$][\w$]*)\s*\)\s*"
     r"\{\s*return\s+([\w$.\[\]|\s-]+);?\s*\}", re.A)
-_DIFFERENCE = re.compile(
+_DIFFERENCE = LatePattern(
     r"\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*-\s*([\w$]+)(\.[A-Za-z_$][\w$]*|\[[0-9]{1,9}\])?\s*",
     re.A)
 #: Fewer values are not worth looking at the comparator's text.
@@ -18441,12 +18786,10 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
 def array_filter(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
     test = require_callable(callback).fn
-    target = array_species_create(realm, obj, 0)
-    count = start = 0
     if type(obj) is JSArray and has_array_constructor(realm, obj):
-        target.items, start = kept_values(obj, length, test, receiver)
-        count = len(target.items)
-    for index, value in present_items(realm, obj, range(start, length)):
+        return filter_array(realm, obj, length, test, taken(callback), receiver)
+    target, count = array_species_create(realm, obj, 0), 0
+    for index, value in present_items(realm, obj, range(length)):
         if to_boolean(test(receiver, value, index, obj)):
             append_element(target, count, value)
             count += 1
@@ -18602,15 +18945,7 @@ def array_map(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
     run = require_callable(callback).fn
     if type(obj) is JSArray and has_array_constructor(realm, obj):
-        results = results_of_values(obj, length, run, receiver)
-        if len(results) == length:
-            return JSArray(realm.ArrayPrototype, results)
-        for index, value in present_items(realm, obj, range(len(results), length)):
-            if len(results) < index:
-                results += [HOLE] * (index - len(results))
-            results.append(run(receiver, value, index, obj))
-        results += [HOLE] * (length - len(results))
-        return holey_array(results, realm.ArrayPrototype)
+        return map_array(realm, obj, length, run, taken(callback), receiver)
     target = array_species_create(realm, obj, length)
     for index, value in present_items(realm, obj, range(length)):
         result = run(receiver, value, index, obj)
@@ -18877,7 +19212,7 @@ def array_with(realm, this, index=undefined, value=undefined, *_):
 
 
 ARRAY.alias(SYM_ITERATOR, "values")
-ARRAY.value(SYM_UNSCOPABLES, lambda realm: JSObject(None, dict.fromkeys((
+ARRAY.value(SYM_UNSCOPABLES, lambda realm: ordinary_object(None, dict.fromkeys((
     "at", "copyWithin", "entries", "fill", "find", "findIndex", "findLast", "findLastIndex", "flat",
     "flatMap", "includes", "keys", "toReversed", "toSorted", "toSpliced", "values"), True)),
     CONFIGURABLE)
@@ -18901,7 +19236,9 @@ def declare_shared_methods(method, receive, every_item, items_present, kinds):
     the object and its length; `every_item` and `items_present` walk along indices and yield (index,
     value)."""
     for name, (*search, holes, answer) in SEARCHES.items():
-        declare_search(method(name, 1), receive, every_item if holes else items_present, *search, answer)
+        search_array = declare_search(method(name, 1), receive, every_item if holes else items_present,
+                                      *search, answer)
+        ARRAY_WALKS.setdefault(name, search_array)
     declare_reduction(method("reduce", 1), receive, items_present, False)
     declare_reduction(method("reduceRight", 1), receive, items_present, True)
     for kind in kinds:
@@ -18912,8 +19249,9 @@ def declare_shared_methods(method, receive, every_item, items_present, kinds):
     def for_each(realm, this, callback=undefined, receiver=undefined, *_):
         obj, length = receive(realm, this)
         run = require_callable(callback).fn
-        for index, value in items_present(realm, obj,
-                                          range(visit_values(obj, length, run, receiver), length)):
+        if type(obj) is JSArray:
+            return visit_array(realm, obj, length, run, taken(callback), receiver)
+        for index, value in items_present(realm, obj, range(length)):
             run(receiver, value, index, obj)
         return undefined
 
@@ -18928,36 +19266,44 @@ def declare_shared_methods(method, receive, every_item, items_present, kinds):
 
 def declare_search(declare, receive, walk, outcome, backwards, answer):
     """FindViaPredicate (23.1.3.12.1) and its kin."""
-    def search(realm, this, callback=undefined, receiver=undefined, *_):
-        obj, length = receive(realm, this)
-        test = require_callable(callback).fn
-        start = 0
-        if type(obj) is JSArray and not backwards and takes_at_most(test, 1):
-            items, index = obj.items, -1
+    def search_array(realm, obj, length, test, takes, receiver):
+        items, index = obj.items, -1
+        if not backwards and takes < 4:
             for index, value in enumerate(itertools.islice(items, length)):
-                passed = test(receiver, value)
+                passed = test(receiver, value) if takes < 2 else test(receiver, value, index, obj)
                 if (passed if type(passed) is bool else to_boolean(passed)) is outcome:
                     return answer(index, value)
                 if obj.items is not items:
                     break
-            start = index + 1
-        indices = range(length - 1, -1, -1) if backwards else range(start, length)
+            if index + 1 == length:
+                return answer(-1, undefined)
+        return search_indices(realm, obj, test, receiver, range(length - 1, -1, -1) if backwards
+                              else range(index + 1, length))
+
+    def search_indices(realm, obj, test, receiver, indices):
         for index, value in walk(realm, obj, indices):
             if to_boolean(test(receiver, value, index, obj)) is outcome:
                 return answer(index, value)
         return answer(-1, undefined)
+
+    def search(realm, this, callback=undefined, receiver=undefined, *_):
+        obj, length = receive(realm, this)
+        test = require_callable(callback).fn
+        if type(obj) is JSArray:
+            return search_array(realm, obj, length, test, taken(callback), receiver)
+        return search_indices(realm, obj, test, receiver, range(length - 1, -1, -1) if backwards
+                              else range(length))
     declare(search)
+    return search_array
 
 
 def declare_reduction(declare, receive, walk, backwards):
     def reduce_items(realm, this, callback=undefined, *initial):
         obj, length = receive(realm, this)
         run = require_callable(callback).fn
-        start = 0
-        if type(obj) is JSArray and obj.items and not backwards and takes_at_most(run, 2):
-            result, start = reduce_values(obj, length, run, initial)
-            initial = [result]
-        items = walk(realm, obj, range(length - 1, -1, -1) if backwards else range(start, length))
+        if type(obj) is JSArray and not backwards:
+            return reduce_array(realm, obj, length, run, taken(callback), initial)
+        items = walk(realm, obj, range(length - 1, -1, -1) if backwards else range(length))
         if initial:
             result = initial[0]
         else:
@@ -19539,7 +19885,7 @@ class JSCollectionIterator(JSObject):
     __slots__ = ("source", "kind", "position", "era")
 
     def __init__(self, proto, source, kind):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.source = source
         self.kind = kind
         self.position = source.first
@@ -19796,7 +20142,7 @@ class JSWeakRef(JSObject):
     class_name = "WeakRef"
 
     def __init__(self, proto, target):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.reference = (lambda: target) if type(target) is JSSymbol else weakref.ref(target)
         self.kept = None
 
@@ -20220,7 +20566,7 @@ class JSTypedArray(JSObject):
     exotic = True
 
     def __init__(self, proto, kind, buffer, offset, length):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.kind = kind
         self.buffer = buffer
         self.offset = offset
@@ -21126,7 +21472,7 @@ class JSDataView(JSObject):
     class_name = "DataView"
 
     def __init__(self, proto, buffer, offset, size):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.buffer = buffer
         self.offset = offset
         self.fixed = size
@@ -21667,7 +22013,7 @@ def gathering_for(realm, capability, keys):
     """A PromiseGathering that resolves with an array, or with an object without prototype."""
     def resolve(values):
         capability.resolve(realm.new_array(values) if keys is None
-                           else JSObject(None, dict(zip(keys, values))))
+                           else ordinary_object(None, dict(zip(keys, values))))
     return PromiseGathering(realm, resolve)
 
 
@@ -22275,7 +22621,7 @@ def iterator_dispose(realm, this, *_):
 def iterator_construct(realm, new_target, *_):
     if new_target is realm.Iterator:
         raise JSTypeError("Abstract class Iterator not directly constructable")
-    return JSObject(proto_from(realm, new_target, "IteratorPrototype"))
+    return ordinary_object(proto_from(realm, new_target, "IteratorPrototype"))
 
 
 def careful_property(key, value):
@@ -22395,7 +22741,7 @@ def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
     except BaseException as error:
         close_all(records, error)
 
-    return make_helper(realm, records, zipped(records, mode, fill, lambda values: JSObject(
+    return make_helper(realm, records, zipped(records, mode, fill, lambda values: ordinary_object(
         None, dict(zip(keys, values)))))
 
 
@@ -22956,18 +23302,18 @@ def object_maker(realm, mend, has_null, has_escapes):
         for key, value in props.items():
             if type(value) is list:
                 props[key] = mend(value)
-        obj = _bare_object(JSObject)
-        obj.proto, obj.props, obj.attrs = proto, props, None
+        obj = JSObject()
+        obj.proto, obj.props, obj.attrs, obj.found = proto, props, None, UNTOUCHED
         return obj
 
     def make_object_with_nulls(props):
         for key, value in props.items():
             if value is None or type(value) is list:
                 props[key] = mend(value)
-        return JSObject(proto, props)
+        return ordinary_object(proto, props)
 
     def make_object_with_escapes(props):
-        return JSObject(proto, {utf16(key): mend(value) for key, value in props.items()})
+        return ordinary_object(proto, {utf16(key): mend(value) for key, value in props.items()})
     return make_object_with_escapes if has_escapes else \
         make_object_with_nulls if has_null else make_object
 
@@ -24791,8 +25137,8 @@ _LEGACY_OCTAL = re.compile("[0-3][0-7]{0,2}|[4-7][0-7]?")
 _DECIMAL_ESCAPE = re.compile("[1-9][0-9]*")
 #: The flags of a group: those that it switches on, and those that it switches off.
 _MODIFIERS = re.compile(r"([ims]*)(?:(-)([ims]*))?:")
-_NAMED_GROUP = re.compile(r"\(\?<([^=!>][^>]*)>")
-_GROUP_SCAN = re.compile(r"\\[\s\S]|\[(?:[^\]\\]|\\[\s\S])*\]?|\((?!\?)|\(\?<(?![=!])")
+_NAMED_GROUP = LatePattern(r"\(\?<([^=!>][^>]*)>")
+_GROUP_SCAN = LatePattern(r"\\[\s\S]|\[(?:[^\]\\]|\\[\s\S])*\]?|\((?!\?)|\(\?<(?![=!])")
 #: Bodies of loops larger than this are not copied for their first turn.
 MAX_NODES_COPIED = 20
 #: A quantifier's limit from which on it is no limit: no string is that long.
@@ -26751,7 +27097,7 @@ class RegExpProgram:
         return self.escaped
 
 
-_UNESCAPED = re.compile("\\\\[\\s\\S]|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\.)*|[/\n\r\u2028\u2029]")
+_UNESCAPED = LatePattern("\\\\[\\s\\S]|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\.)*|[/\n\r\u2028\u2029]")
 _LINE_END_ESCAPES = {"\n": "\\n", "\r": "\\r", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
@@ -26912,7 +27258,7 @@ def named_groups(pattern, values):
     """The `groups` object, from the values of all groups but the first."""
     def value(numbers):
         return next((values[index - 1] for index in numbers if values[index - 1] is not undefined), undefined)
-    return JSObject(None, {name: value(numbers) for name, numbers in pattern.names.items()})
+    return ordinary_object(None, {name: value(numbers) for name, numbers in pattern.names.items()})
 
 
 def match_indices(realm, pattern, match):
@@ -27486,7 +27832,7 @@ class JSRegExpStringIterator(JSObject):
     class_name = "RegExp String Iterator"
 
     def __init__(self, proto, regexp, text, flags):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.regexp = regexp
         self.text = text
         self.is_global = "g" in flags
@@ -28516,11 +28862,11 @@ def likely_subtags():
 
 _LANGUAGE_ID = (r"(?P<language>[a-z]{2,3}|[a-z]{5,8})(?:-(?P<script>[a-z]{4}))?"
                 r"(?:-(?P<region>[a-z]{2}|[0-9]{3}))?(?P<variants>(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*)")
-_LOCALE_ID = re.compile(_LANGUAGE_ID + r"(?P<extensions>(?:-[a-wyz0-9](?:-[a-z0-9]{2,8})+)*)"
-                        r"(?P<private>(?:-x(?:-[a-z0-9]{1,8})+)?)\Z")
-_KEYWORDS = re.compile(r"((?:-[a-z0-9]{3,8})*)((?:-[a-z0-9][a-z](?:-[a-z0-9]{3,8})*)*)\Z")
-_TRANSFORMED = re.compile(f"(?:-(?P<id>{_LANGUAGE_ID}))?"
-                          r"(?P<fields>(?:-[a-z][0-9](?:-[a-z0-9]{3,8})+)*)\Z")
+_LOCALE_ID = LatePattern(_LANGUAGE_ID + r"(?P<extensions>(?:-[a-wyz0-9](?:-[a-z0-9]{2,8})+)*)"
+                         r"(?P<private>(?:-x(?:-[a-z0-9]{1,8})+)?)\Z")
+_KEYWORDS = LatePattern(r"((?:-[a-z0-9]{3,8})*)((?:-[a-z0-9][a-z](?:-[a-z0-9]{3,8})*)*)\Z")
+_TRANSFORMED = LatePattern(f"(?:-(?P<id>{_LANGUAGE_ID}))?"
+                           r"(?P<fields>(?:-[a-z][0-9](?:-[a-z0-9]{3,8})+)*)\Z")
 
 
 class LanguageTag:
@@ -28745,14 +29091,14 @@ class JSLocale(JSObject):
 
 def intl_options(realm, options):
     """CoerceOptionsToObject (9.2.10)."""
-    return JSObject(None) if options is undefined else to_object(realm, options)
+    return ordinary_object(None) if options is undefined else to_object(realm, options)
 
 
 def object_options(realm, options):
     """GetOptionsObject (9.2.9), of the classes that came later."""
     if options is not undefined and not isinstance(options, JSObject):
         raise JSTypeError("Incorrect options: expected an object")
-    return JSObject(None) if options is undefined else options
+    return ordinary_object(None) if options is undefined else options
 
 
 class IntlSettings:
@@ -30503,7 +30849,7 @@ class RelativeSettings(IntlSettings):
 
     def read(self, option, options):
         self.choose(option, "style", "numeric")
-        self.number = NumberSettings([self.locale], JSObject(None))
+        self.number = NumberSettings([self.locale], ordinary_object(None))
 
     def map(self, stem):
         """The forms of the style; a shorter style has only what differs from the longer one."""
@@ -30729,7 +31075,7 @@ DURATION_UNITS = ("years", "months", "weeks", "days", "hours", "minutes", "secon
                   "microseconds", "nanoseconds")
 _CLOCK_UNITS = DURATION_UNITS[4:7]
 _NUMERIC = ("numeric", "2-digit", "fractional")
-_ISO_DURATION = re.compile(
+_ISO_DURATION = LatePattern(
     r"([+-]?)P(?=[0-9T])(?:(\d{1,20})Y)?(?:(\d{1,20})M)?(?:(\d{1,20})W)?(?:(\d{1,20})D)?"
     r"(?:T(?=\d)(?:(\d{1,20})H)?(?:(\d{1,20})M)?(?:(\d{1,20})(?:[.,](\d{1,9}))?S)?)?",
     re.IGNORECASE | re.ASCII)
@@ -30752,7 +31098,7 @@ class DurationSettings(IntlSettings):
             before = self.styles[unit] if position > 3 else ""
         self.fractionalDigits = number_option(options, "fractionalDigits", 0, 9, None)
         list_style = "short" if self.style == "digital" else self.style
-        self.list = ListSettings([self.locale], JSObject(None, {"type": "unit", "style": list_style}))
+        self.list = ListSettings([self.locale], ordinary_object(None, {"type": "unit", "style": list_style}))
 
     def read_unit(self, option, unit, position, before):
         """GetDurationUnitOptions (13.5.6): `before` is the style of the unit before that may be numeric."""
@@ -30865,7 +31211,7 @@ class DurationWriter:
             options.update(roundingMode="trunc", maximumFractionDigits=9 if most is None else most,
                            minimumFractionDigits=most or 0)
         options["numberingSystem"] = self.settings.numberingSystem
-        made = NumberSettings([self.settings.locale], JSObject(None, options))
+        made = NumberSettings([self.settings.locale], ordinary_object(None, options))
         return [(*part, unit[:-1]) for part in format_number_parts(text, made)]
 
     def write_clock(self, first):
@@ -30930,12 +31276,12 @@ MAX_INSPECT_COLUMNS = 12
 _ANSI = {"number": (33, 39), "string": (32, 39), "symbol": (32, 39), "boolean": (33, 39),
          "undefined": (90, 39), "null": (1, 22), "special": (36, 39), "date": (35, 39),
          "regexp": (31, 39)}
-_ANSI_CODE = re.compile("\x1b\\[[0-9]+m")
+_ANSI_CODE = LatePattern("\x1b\\[[0-9]+m")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z_0-9]*\Z")
 _ESCAPED = re.compile("[\x00-\x1f\x7f-\x9f\\\\]|[\ud800-\udbff](?![\udc00-\udfff])"
                       "|(?<![\ud800-\udbff])[\udc00-\udfff]")
 _SHORT_ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", "\\": "\\\\"}
-_ERROR_NAME = re.compile(r"[\w$]*Error(?=:|\n|\Z)")
+_ERROR_NAME = LatePattern(r"[\w$]*Error(?=:|\n|\Z)")
 
 
 def inspect_value(realm, value, depth=2, colors=False, proxies=False):
@@ -31863,8 +32209,8 @@ _DRIVE_LETTER = re.compile(r"[A-Za-z][:|]\Z")
 _STARTS_WITH_DRIVE = re.compile(r"[A-Za-z][:|](?:[/\\]|\Z)")
 _DOT_SEGMENTS = {".": 1, "%2e": 1, "..": 2, ".%2e": 2, "%2e.": 2, "%2e%2e": 2}
 _FORBIDDEN_HOST = re.compile(r"[\x00\t\n\r #/:<>?@\[\\\]^|]")
-_FORBIDDEN_DOMAIN = re.compile(r"[\x00-\x20#%/:<>?@\[\\\]^|\x7f]")
-_IGNORED_IN_DOMAIN = re.compile("[\u00ad\u200b\u2060\ufeff]")
+_FORBIDDEN_DOMAIN = LatePattern(r"[\x00-\x20#%/:<>?@\[\\\]^|\x7f]")
+_IGNORED_IN_DOMAIN = LatePattern("[\u00ad\u200b\u2060\ufeff]")
 _CONTROL_OR_SPACE = "".join(map(chr, range(0x21)))
 
 
@@ -33199,9 +33545,9 @@ def add_attributes(realm, parts, name, props):
 
 @GLOBAL_FUNCTIONS.method("h", 2)
 def global_h(realm, this, kind=undefined, props=undefined, *children):
-    props = props if isinstance(props, JSObject) else JSObject(realm.ObjectPrototype)
+    props = props if isinstance(props, JSObject) else ordinary_object(realm.ObjectPrototype)
     if is_callable(kind):
-        given = JSObject(realm.ObjectPrototype)
+        given = ordinary_object(realm.ObjectPrototype)
         for key in interruptible(props.own_keys()):
             if props.get_own(key).enumerable:
                 given.put(key, props.get(key))
@@ -33983,8 +34329,8 @@ def encode_multipart(pairs):
     return b"".join([*pieces, f"--{boundary}--\r\n".encode()]), boundary
 
 
-_FORM_BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
-_FORM_NAMES = re.compile(r';\s*(name|filename)="([^"]*)"', re.IGNORECASE)
+_FORM_BOUNDARY = LatePattern(r';\s*boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
+_FORM_NAMES = LatePattern(r';\s*(name|filename)="([^"]*)"', re.IGNORECASE)
 #: Parts that a form may have.
 MAX_FORM_ENTRIES = 10_000
 
@@ -35232,13 +35578,15 @@ def reading_helpers(realm, helpers):
         """obj.key, key a str."""
         if type(obj) is JSObject:
             holder, may_have_getter = obj, key in Guard.keys
+            if may_have_getter and key not in obj.props and (found := obj.found.get("get " + key)):
+                return found(obj)
             while holder is not None:
                 value = holder.props.get(key)
                 if value is not None:
                     return value
                 if may_have_getter and holder.attrs is not None and key in holder.attrs:
                     getter = holder.attrs[key].getter
-                    return undefined if getter is undefined else getter.fn(obj)
+                    return undefined if getter is undefined else keep_found(obj, key, getter)(obj)
                 holder = holder.proto
                 if holder is not None and holder.exotic:
                     return holder.get(key, obj)
@@ -35273,15 +35621,13 @@ def reading_helpers(realm, helpers):
         elif obj is undefined or obj is null:
             raise JSTypeError(f"Cannot read properties of {obj} (reading '{key_for_message(key)}')")
         elif kind is float and type(obj) is JSArray and key == key and abs(key) < 2 ** 31:
-            index = int(key)
-            if index == key and 0 <= index < len(obj.items):
+            if (index := int(key)) == key and 0 <= index < len(obj.items):
                 return obj.items[index]
         return get_v(realm, obj, to_property_key(key))
 
     def get_length(obj):
-        if type(obj) is str:
-            return len(obj)
-        return len(obj.items) if type(obj) is JSArray else get(obj, "length")
+        return len(obj) if type(obj) is str else len(obj.items) if type(obj) is JSArray \
+            else get(obj, "length")
 
     return get, get_element, get_length
 
@@ -35302,17 +35648,17 @@ def calling_helpers(realm, helpers):
                 props = obj.props
             except AttributeError:
                 return callable_or_refusal(get_v(realm, obj, key), text, realm)
-            proto = obj.proto
             if key in props:
                 function = props[key]
-            elif obj.attrs is not None or proto is None:
+            elif key in obj.found:
+                return obj.found[key]
+            elif obj.attrs is not None or obj.proto is None:
                 function = obj.get(key)
-            elif key in proto.props:
-                function = proto.props[key]
             else:
-                function = get(obj, key)
+                proto = obj.proto
+                function = proto.props[key] if key in proto.props else get(obj, key)
                 if type(obj) is type(proto) is JSObject and type(function) is JSFunction:
-                    keep_inherited(proto, key, function)
+                    return keep_found(obj, key, function)
         if type(function) is JSFunction:
             return function.fn
         return callable_or_refusal(function, text, realm)
@@ -35338,10 +35684,11 @@ def literal_helpers(realm, helpers):
 
     def object_of(props):
         """The value of an object literal; takes the dict over."""
-        this = allocate(JSObject)
+        this = JSObject()
         this.proto = object_proto
         this.props = props
         this.attrs = None
+        this.found = UNTOUCHED
         return this
 
     def array_of(items):
@@ -35359,7 +35706,7 @@ def literal_helpers(realm, helpers):
 
 def constructing_helpers(realm, helpers):
     """Instances of functions and classes."""
-    object_proto, allocate = realm.ObjectPrototype, object.__new__
+    object_proto = realm.ObjectPrototype
 
     def new(callee, text):
         """The Python function that `new callee(…)` calls with the callee and the arguments."""
@@ -35377,10 +35724,12 @@ def constructing_helpers(realm, helpers):
 
     def instance_of_function(callee, x=None, y=None, z=None, *more):
         proto = callee.props.get("prototype") or callee.get("prototype")
-        this = allocate(JSObject)
+        this = JSObject()
         this.proto = proto if type(proto) is JSObject or isinstance(proto, JSObject) else object_proto
         this.props = {}
         this.attrs = None
+        this.found = proto.attrs.found if type(proto) is JSObject and type(proto.attrs) is InheritedAttrs \
+            else UNTOUCHED
         if z is not None:               # a call with a tuple takes longer
             result = callee.fn(this, x, y, z, *more) if more else callee.fn(this, x, y, z)
         elif y is not None:
@@ -35391,16 +35740,7 @@ def constructing_helpers(realm, helpers):
 
     def new_instance(new_target, klass):
         """OrdinaryCreateFromConstructor for a base class, with its fields."""
-        if new_target is klass:         # no script can change this property
-            proto = klass.props["prototype"]
-        else:
-            proto = new_target.props.get("prototype")
-            if not isinstance(proto, JSObject):
-                proto = prototype_for(new_target, realm.object_prototype)
-        this = allocate(JSObject)
-        this.proto = proto
-        this.props = {}
-        this.attrs = None
+        this = ordinary_object(prototype_for(new_target, realm.object_prototype))
         if klass.fields:
             initialize_fields(this, klass)
         return this
@@ -35471,7 +35811,7 @@ def function_helpers(realm, helpers):
         function.fn = code
         function.ctor = info.ctor
         function.info = info
-        function.attrs = function.home = function.fields = None
+        function.attrs = function.home = function.fields = function.found_below = None
         return function
 
     def make_target_function(code, info):
@@ -35480,7 +35820,7 @@ def function_helpers(realm, helpers):
         function.home = realm
         if function.ctor is True:
             def construct_target(new_target, *args):
-                this = JSObject(prototype_for(new_target, realm.object_prototype))
+                this = ordinary_object(prototype_for(new_target, realm.object_prototype))
                 result = code(new_target, this, *args)
                 return result if isinstance(result, JSObject) else this
             function.ctor = construct_target
@@ -35517,6 +35857,7 @@ def function_helpers(realm, helpers):
 
 protector("push_untouched", ArrayPrototype=("push",))
 protector("pop_untouched", ArrayPrototype=("pop",))
+protector("callbacks_untouched", ArrayPrototype=(*CALLBACK_METHODS, "constructor"), Array=(SYM_SPECIES,))
 protector("call_untouched", FunctionPrototype=("call",))
 protector("map_methods_untouched", MapPrototype=("get", "has", "set", "delete"))
 protector("set_methods_untouched", SetPrototype=("add", "has", "delete"))
@@ -35705,6 +36046,24 @@ def shortcuts_of_math(realm, helpers):
     return quick_abs, quick_floor, quick_max, quick_min, quick_sqrt
 
 
+def callback_helpers(realm, helpers):
+    """Methods of arrays that are called with a function which is written there: it needs no object."""
+    method, make_function, array_proto = helpers["method"], helpers["make_function"], realm.ArrayPrototype
+    protected = realm.protected
+
+    def helper_for(name, walk):
+        def call_back(obj, text, code, info, *initial):
+            if type(obj) is JSArray and not obj.props and obj.attrs is None and obj.proto is array_proto \
+                    and protected["callbacks_untouched"]:
+                return walk(realm, obj, len(obj.items), code, info.takes,
+                            initial if walk is reduce_array else undefined)
+            return method(obj, name, text)(obj, make_function(code, info), *initial)
+        call_back.__name__ = CALLBACK_METHODS[name]
+        return call_back
+
+    return [helper_for(name, ARRAY_WALKS[name]) for name in CALLBACK_METHODS]
+
+
 def iteration_helpers(realm, helpers):
     """Iteration, spread and destructuring of arrays."""
     array_proto, protected = realm.ArrayPrototype, realm.protected
@@ -35771,7 +36130,8 @@ def make_runtime(realm):
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
-                 shortcuts_of_math, shortcuts_of_collections, shortcuts_that_fill, iteration_helpers):
+                 shortcuts_of_math, shortcuts_of_collections, shortcuts_that_fill, callback_helpers,
+                 iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
     return runtime
 
@@ -36160,7 +36520,7 @@ def make_class(realm, superclass, code, info):
                               + display(proto_parent))
         proto_parent = None if proto_parent is null else proto_parent
         parent = superclass
-    proto = JSObject(proto_parent)
+    proto = ordinary_object(proto_parent)
     note_prototype(proto_parent)
 
     def refuse(this, *args):
@@ -36174,6 +36534,8 @@ def make_class(realm, superclass, code, info):
     klass.props = {"length": info.length, "name": info.name, "prototype": proto}
     klass.attrs = {"length": CONFIGURABLE, "name": CONFIGURABLE, "prototype": 0}
     proto.put("constructor", klass, HIDDEN_ATTRS)
+    proto.attrs = InheritedAttrs(proto.attrs, proto)
+    klass.found_below = proto.attrs.found
     return klass
 
 
@@ -36181,7 +36543,19 @@ def default_constructor(realm, klass, derived):
     """What a class without a constructor runs (15.7.14, step 14)."""
     if not derived:
         new_instance = realm.runtime["new_instance"]
-        return lambda new_target, *args: new_instance(new_target, klass)
+
+        def construct_base(new_target, *_):
+            if new_target.found_below is None:
+                return new_instance(new_target, klass)
+            this = JSObject()
+            this.proto = new_target.props["prototype"]
+            this.props = {}
+            this.attrs = None
+            this.found = new_target.found_below
+            if klass.fields:
+                initialize_fields(this, klass)
+            return this
+        return construct_base
 
     def construct_derived(new_target, *args):
         count = len(args)
@@ -36342,7 +36716,7 @@ class JSGlobal(JSObject):
     exotic = True
 
     def __init__(self, realm):
-        JSObject.__init__(self, None)
+        begin_object(self, None)
         self.realm = realm
         self.parent = None
         self.flags = {}
@@ -36386,7 +36760,7 @@ class JSGlobal(JSObject):
         if type(key) is not str:
             JSObject.store_property(self, key, desc, current)
             return
-        keeper = JSObject(None)
+        keeper = ordinary_object(None)
         if current is not None:
             JSObject.store_property(keeper, key, current, None)
         JSObject.store_property(keeper, key, desc, current)
@@ -36461,7 +36835,7 @@ class JSNamespace(JSObject):
     exotic = True
 
     def __init__(self, cells):
-        JSObject.__init__(self, None)
+        begin_object(self, None)
         self.cells = cells
         self.attrs = SealedAttrs({SYM_TO_STRING_TAG: 0})
         self.props[SYM_TO_STRING_TAG] = "Module"
@@ -36670,8 +37044,8 @@ _GIVEN_NAMES = {"process": ('require("node:process")', 'import process from "nod
                                  'import { setImmediate } from "node:timers"'),
                 "require": (None, 'import { createRequire as _r } from "node:module"; '
                                   "const require = _r(import.meta.url)")}
-_GIVEN = re.compile(r"(?<![.\w$])(?:require(?=\([\"'])|(?:" + "|".join(list(_GIVEN_NAMES)[:-1])
-                    + r")\b(?!\s*:))")
+_GIVEN = LatePattern(r"(?<![.\w$])(?:require(?=\([\"'])|(?:" + "|".join(list(_GIVEN_NAMES)[:-1])
+                     + r")\b(?!\s*:))")
 
 
 def compile_common_js(source, filename):
@@ -36751,6 +37125,7 @@ class ModuleMap:
         self.waited = 0                 # how many modules had to wait so far
         self.required = {}              # name -> `module` of a module in CommonJS, or of JSON for one
         self.thrown = None, ()          # what the last one that failed has thrown, and the calls it left
+        self.reading = ""               # the file that was compiled last
         #: loader(specifier, referrer, type) -> (name, source text); raises HostError. Set by the host.
         self.loader = None
 
@@ -36760,7 +37135,7 @@ class ModuleMap:
 
     def meta(self, filename):
         if filename not in self.metas:
-            self.metas[filename] = JSObject(None, {"url": utf16(filename)})
+            self.metas[filename] = ordinary_object(None, {"url": utf16(filename)})
         return self.metas[filename]
 
     # -- loading and linking ----
@@ -36777,7 +37152,8 @@ class ModuleMap:
         """work(fresh), which loads a graph of modules; all of them get linked, or none stays."""
         fresh = []
         try:
-            module = work(fresh)
+            with self.realm.uncounted():
+                module = work(fresh)
             for one in fresh:
                 one.link(self.realm)
             for one in fresh:
@@ -36847,8 +37223,8 @@ class ModuleMap:
         if name in self.required:
             return self.required[name].get("exports")
         realm = self.realm
-        module = self.required[name] = JSObject(realm.ObjectPrototype)
-        exports = JSObject(realm.ObjectPrototype)
+        module = self.required[name] = ordinary_object(realm.ObjectPrototype)
+        exports = ordinary_object(realm.ObjectPrototype)
         for key, value in (("exports", exports), ("id", utf16(name)), ("filename", utf16(name)),
                            ("loaded", False)):
             module.put(key, value)
@@ -36878,7 +37254,7 @@ class ModuleMap:
         """The `require` of the module of that name."""
         require = self.realm.function(lambda this, specifier=undefined, *_: self.require(specifier, name),
                                       "require", 1)
-        require.put("cache", JSObject(None))
+        require.put("cache", ordinary_object(None))
         require.put("resolve", self.realm.function(
             lambda this, specifier=undefined, *_:
             utf16(self.loader(python_text(to_string(specifier)), name, "require")[0]), "resolve", 1))
@@ -36888,9 +37264,10 @@ class ModuleMap:
         """What require(specifier) gives to a module in CommonJS."""
         if not isinstance(specifier, str):
             raise JSTypeError('The "id" argument must be of type string')
-        name, source = self.loader(python_text(specifier), referrer, "require")
+        with self.realm.uncounted():
+            name, source = self.loader(python_text(specifier), referrer, "require")
         if name not in self.required and name.endswith(".json"):
-            module = self.required[name] = JSObject(self.realm.ObjectPrototype)
+            module = self.required[name] = ordinary_object(self.realm.ObjectPrototype)
             module.put("exports", self.realm.parse_json(source))
         if name in self.required or type(source) is CommonJS:
             return self.run_common_js(name, source)
@@ -36905,7 +37282,7 @@ class ModuleMap:
 
     def native(self):
         """What the modules of node are made of that JavaScript cannot do."""
-        realm, native = self.realm, JSObject(self.realm.ObjectPrototype)
+        realm, native = self.realm, ordinary_object(self.realm.ObjectPrototype)
 
         def inspect(this, value=undefined, depth=2, colors=False, *_):
             return utf16(inspect_value(realm, value, to_number(depth), colors is True))
@@ -36942,19 +37319,19 @@ class ModuleMap:
 
     def compiled(self, name, source):
         """The CompiledModule of a text; one of a package gets what node has as globals."""
+        self.reading = name
         if "node_modules/" not in name:
             return compile_file(source, name, compile_module)
         given = sorted({*_GIVEN.findall(source)})
-        with self.realm.uncounted():
-            while True:
-                head = "".join(_GIVEN_NAMES[word][1] + "; " for word in given)
-                try:
-                    return compile_file(head + source, name, compile_module)
-                except JSSyntaxError as error:          # it has a name of its own, perhaps
-                    if not given:
-                        raise
-                    own = [word for word in given if f"'{word}'" in error.message] or given
-                    given = [word for word in given if word not in own]
+        while True:
+            head = "".join(_GIVEN_NAMES[word][1] + "; " for word in given)
+            try:
+                return compile_file(head + source, name, compile_module)
+            except JSSyntaxError as error:              # it has a name of its own, perhaps
+                if not given:
+                    raise
+                own = [word for word in given if f"'{word}'" in error.message] or given
+                given = [word for word in given if word not in own]
 
     def parse(self, name, source, fresh):
         """Compiles a module and loads what it requests; adds them to `fresh`, what is requested first."""
@@ -37100,7 +37477,7 @@ def blamed_on(module, key):
 
 
 #: What a text must have to be a module; the parser decides.
-_MODULE_WORDS = re.compile(r"\b(?:import|export)\b")
+_MODULE_WORDS = LatePattern(r"\b(?:import|export)\b")
 
 
 def is_module(source, name):
@@ -37199,6 +37576,8 @@ def _emptied(thing):
     """What an object of a dead realm had that may make circles, and no longer has."""
     had = [thing.props, thing.attrs]
     thing.attrs, thing.props = None, {}
+    if type(thing) is JSObject:
+        thing.found = UNTOUCHED
     if isinstance(thing, JSFunction):
         had += [thing.fn, thing.ctor, thing.fields]
         thing.fn = thing.ctor = thing.fields = None
@@ -37320,8 +37699,8 @@ TURNS_FROM_BYTES = 4 * 1024 * 1024
 STOPPING_SECONDS = 5
 #: Seconds after which the memory of a closed realm is looked for though scripts run.
 STALE_SECONDS = 10
-#: Seconds that compiling a file of a package may take without counting as the script's time.
-MAX_UNCOUNTED_SECONDS = 30
+#: Seconds that reading and compiling what a script imports may take, which do not count as its time.
+MAX_UNCOUNTED_SECONDS = 600
 #: Bytes by which an entry makes the process grow so that what it leaves is freed in slices.
 LARGE_REMAINS = 32 * 1024 * 1024
 #: Bytes by which it grows above its limit before garbage is looked for again.
@@ -37501,11 +37880,12 @@ def out_of_memory(message):
 class Watch:
     """One entry into a realm and until when it may last. `since` and `seconds` are the time and the thread's
     processor time at the watchdog's last look, or when it began (None: not known yet); `memory` is what the
-    realm had when it began."""
+    realm had when it began. What is done `aside` takes none of the time."""
 
-    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds", "stopped")
+    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds", "stopped", "aside")
 
     def __init__(self, realm, seconds):
+        self.aside = False
         self.stopped = False            # was it told to end? It is charged until it does
         self.realm = realm
         self.memory = realm.memory
@@ -37586,14 +37966,16 @@ class Watchdog:
         """What is done in here takes none of the time that a script has."""
         began = time.monotonic()
         with self.lock:
-            watches = [watch for watch in self.watches if watch.realm is realm]
+            watches = [watch for watch in self.watches if watch.realm is realm and not watch.aside]
             for watch in watches:
+                watch.aside = True
                 watch.deadline += MAX_UNCOUNTED_SECONDS
         try:
             yield
         finally:
             with self.lock:
                 for watch in watches:
+                    watch.aside = False
                     watch.deadline -= max(0, MAX_UNCOUNTED_SECONDS - time.monotonic() + began)
 
     def run(self):
@@ -37632,7 +38014,7 @@ class Watchdog:
             if watch.stopped:
                 continue
             if watch.deadline <= now:
-                watch.realm.interrupt_run("time")
+                watch.realm.interrupt_run("aside" if watch.aside else "time")
                 watch.stopped = True
             elif late > HELD_UP_SECONDS and seconds > late / 4:
                 watch.realm.interrupt_run(None)
@@ -37736,6 +38118,8 @@ class Watchdog:
 
     def stop(self, realm, now, reason="memory"):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
+        if any(watch.aside for watch in self.watches if watch.realm is realm):
+            reason = "room"
         realm.interrupt_run(reason)
         for watch in self.watches:
             watch.stopped = watch.stopped or watch.realm is realm
@@ -37956,8 +38340,8 @@ def print_to_terminal(level, text):
 
 
 #: Errors of Python's own that generated code may raise, and what they are in JavaScript.
-_UNBOUND = re.compile("'([^']*)")     # Python cuts long names off
-_EMPTY_CELL = re.compile("^v$|Cell' object has no attribute 'v'$")
+_UNBOUND = LatePattern("'([^']*)")     # Python cuts long names off
+_EMPTY_CELL = LatePattern("^v$|Cell' object has no attribute 'v'$")
 
 
 #: New objects between two runs of Python's garbage collector, at the least.
@@ -38325,7 +38709,7 @@ class RealmBase:
         return self.ObjectPrototype
 
     def new_object(self, props=None):
-        return JSObject(self.ObjectPrototype, props)
+        return ordinary_object(self.ObjectPrototype, props)
 
     def lazy_object(self, props, makers, subject=None):
         """An object whose LATER properties in the dict `props` are made by makers[key](realm, subject)."""
@@ -38348,7 +38732,7 @@ class RealmBase:
         return JSFunction(self.FunctionPrototype, fn, FunctionInfo(name, length))
 
     def iter_result(self, value, done):
-        return JSObject(self.ObjectPrototype, {"value": value, "done": done})
+        return ordinary_object(self.ObjectPrototype, {"value": value, "done": done})
 
     def new_error(self, kind, message):
         return make_error(self, kind, message, frames_of_stack(sys._getframe(1)))
@@ -38420,8 +38804,9 @@ class RealmBase:
     # -- entering ----
 
     def interrupt_run(self, reason):
-        """Ends the running entry: its "time" is up, it has too much "memory" or too many "objects"; or (None)
-        lets others run for a moment."""
+        """Ends the running entry: its "time" is up, or that for what is done "aside", it has too much
+        "memory" or too many "objects", or there is no "room" for what is done aside; or (None) lets others
+        run for a moment."""
         if reason is not None:
             self.stop_reason = reason
             self.interruption = Interrupted()
@@ -38579,6 +38964,14 @@ class RealmBase:
             timeout = out_of_memory("the script was stopped: it holds so many objects, about "
                                     f"{self.memory >> 20} MiB, that looking for garbage among them would "
                                     "hold up all others; keep fewer, or start with a larger --max-memory")
+        elif self.stop_reason == "room":
+            timeout = out_of_memory(f"to compile {self.modules.reading} takes more than the "
+                                    f"{WATCHDOG.max_memory >> 20} MiB of memory that scripts may take: start "
+                                    "with a larger --max-memory, or import a smaller package")
+        elif self.stop_reason == "aside":
+            timeout = ScriptTimeout("to read and compile what the script imports took more than "
+                                    f"{MAX_UNCOUNTED_SECONDS} s, up to {self.modules.reading}: import less, "
+                                    "or a smaller package")
         else:
             timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
         timeout.where = "".join("\n" + frame_text(*frame) for frame in frames)
@@ -38762,8 +39155,12 @@ class Realm(RealmBase):
         if self.enter(lambda: is_module(source, filename), timeout):
             self.evaluate_module(source, filename, timeout)
             return undefined
-        return self.enter(
-            lambda: self.to_python(self.run_script(self.compile(source, filename))), timeout)
+
+        def work():
+            with self.uncounted():
+                compiled = self.compile(source, filename)
+            return self.to_python(self.run_script(compiled))
+        return self.enter(work, timeout)
 
     def evaluate_module(self, source, filename, timeout=None):
         """Runs a source text as a module; waits for its top-level awaits."""
@@ -39081,7 +39478,7 @@ class Realm(RealmBase):
         if value is None:
             return null
         if kind is dict:
-            return JSObject(self.ObjectPrototype,
+            return ordinary_object(self.ObjectPrototype,
                             {utf16(str(key)): utf16(item) if type(item) is str else self.from_python(item)
                              for key, item in value.items()})
         if kind is list or kind is tuple:
@@ -39106,7 +39503,7 @@ class Realm(RealmBase):
         def end(this, value=undefined, *_):
             items.close()
             return self.iter_result(value, True)
-        iterator = JSObject(self.IteratorPrototype)
+        iterator = ordinary_object(self.IteratorPrototype)
         iterator.put("next", self.function(following, "next"), HIDDEN_ATTRS)
         iterator.put("return", self.function(end, "return"), HIDDEN_ATTRS)
         return iterator
@@ -39210,7 +39607,7 @@ class Realm(RealmBase):
     def read_only(self, values):
         """An object without prototype that has these texts, which nobody who looks at it is shown: each
         property is a getter."""
-        obj = JSObject(None)
+        obj = ordinary_object(None)
         for key, value in values.items():
             getter = self.function(lambda this, *_, value=utf16(value): value, utf16(key))
             obj.put_accessor(utf16(key), getter, undefined, ENUMERABLE)
@@ -39266,8 +39663,8 @@ def make_prototype_property(function):
     """The `prototype` that a function is born with (10.2.5, 15.5.4)."""
     realm = realm_of_function(function)
     if function.info.prototype != "object":
-        return JSObject(getattr(realm, function.info.prototype))
-    proto = JSObject(realm.ObjectPrototype)
+        return ordinary_object(getattr(realm, function.info.prototype))
+    proto = ordinary_object(realm.ObjectPrototype)
     proto.put("constructor", function, HIDDEN_ATTRS)
     return proto
 
@@ -39551,8 +39948,8 @@ MAX_KEPT_CONNECTIONS = 16
 #: Hosts whose requests are counted, for the dashboard.
 MAX_COUNTED_HOSTS = 50
 
-_OPEN_HOST = re.compile(r"(\*|(?:\*\.)?[\w-]+(?:\.[\w-]+)*|\[[\da-f:.]+\])(?::(\d{1,5}))?",
-                        re.ASCII | re.IGNORECASE)
+_OPEN_HOST = LatePattern(r"(\*|(?:\*\.)?[\w-]+(?:\.[\w-]+)*|\[[\da-f:.]+\])(?::(\d{1,5}))?",
+                         re.ASCII | re.IGNORECASE)
 
 
 def is_address(name):
@@ -39580,7 +39977,7 @@ def open_hosts(text):
 
 
 #: Names that are given out within a network: they mean private addresses.
-_LOCAL_NAME = re.compile(r"[^.]+|.*\.(?:localhost|local|internal|lan|home\.arpa|test)", re.IGNORECASE)
+_LOCAL_NAME = LatePattern(r"[^.]+|.*\.(?:localhost|local|internal|lan|home\.arpa|test)", re.IGNORECASE)
 
 
 def is_local_name(host):
@@ -40092,7 +40489,7 @@ class BodySource:
 
 # -- Functions for a console -------------------------------------------------------------
 
-_DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
+_DECLARATION = LatePattern(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
 
 
 def code_without_types(code, name):
@@ -40231,9 +40628,9 @@ class CommandRealm(ForegroundRealm):
 PROMPT_FILENAME, CODE_FILENAME = "<prompt>", "<code>"
 #: Names that one completion offers.
 MAX_COMPLETIONS = 1000
-_AWAIT_WORD = re.compile(r"\bawait\b")
-_NAME_CHAIN = re.compile(r"(?:([\w$]+(?:\.[\w$]+)*)\.)?([\w$]*)\Z")
-_COMPLETABLE = re.compile(r"[^\W\d][\w$]*\Z|\$[\w$]*\Z")
+_AWAIT_WORD = LatePattern(r"\bawait\b")
+_NAME_CHAIN = LatePattern(r"(?:([\w$]+(?:\.[\w$]+)*)\.)?([\w$]*)\Z")
+_COMPLETABLE = LatePattern(r"[^\W\d][\w$]*\Z|\$[\w$]*\Z")
 
 
 class Incomplete(Exception):
@@ -40557,7 +40954,7 @@ JS2PY_RE = types.SimpleNamespace(compile=lambda *_: None, finditer=Js2PyPattern.
 
 
 #: Names of functions that js2py's translator puts before the line that uses them.
-_JS2PY_INLINE = re.compile(r"PyJs_(?:x\d+|LONG|Object|anonymous)_\d+_")
+_JS2PY_INLINE = LatePattern(r"PyJs_(?:x\d+|LONG|Object|anonymous)_\d+_")
 
 
 def inject_inlines(stack, poll, source):
@@ -40894,8 +41291,8 @@ _TRANSLATED_HOLDER = re.compile(r"PyJsHolder_[0-9a-f]+_\d+\Z")
 _TRANSLATED_LABEL = re.compile(r"JS_(?:BREAK|CONTINUE)_LABEL_[0-9a-f]+\Z")
 _TRANSLATED_CALLS = frozenset((
     "Js", "JsRegExp", "PyJsComma", "PyJsStrictEq", "PyJsStrictNeq", "PyJsBshift", "PyExceptionToJs"))
-_TRANSLATED_VALUES = re.compile(r"(?:x\d+|this|arguments|var|PyJsTemp|PyJsTempException|SWITCHED|"
-                                r"CONDITION)\Z")
+_TRANSLATED_VALUES = LatePattern(r"(?:x\d+|this|arguments|var|PyJsTemp|PyJsTempException|SWITCHED|"
+                                 r"CONDITION)\Z")
 _TRANSLATED_METHODS = frozenset((
     "get", "put", "callprop", "create", "neg", "typeof", "contains", "instanceof", "delete", "to_number",
     "define_own_property", "registers", "register", "_set_name", "force_own_put"))
@@ -41116,7 +41513,7 @@ def meaning(text, words):
     return text
 
 
-_TRANSLATED_NAME = re.compile(r"PyJs(?:Hoisted)?_(x\d+|anonymous|LONG|Object)_")
+_TRANSLATED_NAME = LatePattern(r"PyJs(?:Hoisted)?_(x\d+|anonymous|LONG|Object)_")
 
 
 def named_code(code, words):
@@ -48135,7 +48532,7 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
 
 # -- GraphQL over Server-Sent Events -----------------------------------------------------
 
-_SSE_TOKEN = re.compile(r"[0-9a-f]{32}\Z")
+_SSE_TOKEN = LatePattern(r"[0-9a-f]{32}\Z")
 _SSE_TOKEN_HEADER = "x-graphql-event-stream-token"
 #: The id of the last event of an operation that is over. A browser that comes back with it is told to stop.
 _SSE_LAST_EVENT = "complete"
@@ -50189,8 +50586,8 @@ def validate_string(host, value=undefined, options=undefined):
     return value
 
 
-_NUMBER_GIVEN = re.compile(r"\s*[+-]?(?:\d{1,400}(?:\.\d{0,400})?|\.\d{1,400})(?:[eE][+-]?\d{1,4})?\s*",
-                           re.ASCII)
+_NUMBER_GIVEN = LatePattern(r"\s*[+-]?(?:\d{1,400}(?:\.\d{0,400})?|\.\d{1,400})(?:[eE][+-]?\d{1,4})?\s*",
+                            re.ASCII)
 
 
 @host_function("validate.validateNumber", "value: any, options?: { min?: number, max?: number }", "number",
@@ -50344,7 +50741,7 @@ MAX_TIME = 253_370_764_800_000
 _CRON_FIELDS = (("minute", 0, 59, ""), ("hour", 0, 23, ""), ("day of the month", 1, 31, ""),
                 ("month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
                 ("day of the week", 0, 7, "sun mon tue wed thu fri sat"))
-_CRON_PART = re.compile(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d{1,4}))?")
+_CRON_PART = LatePattern(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d{1,4}))?")
 MAX_CRON_CHARACTERS = 1000
 #: Days that are looked through for the next time: 29 February of a weekday comes after up to 40 years.
 CRON_DAYS = 366 * 41
@@ -50426,8 +50823,8 @@ _STORAGE_TABLES = (
     "CREATE TABLE messages (path TEXT, sequence INTEGER, frame BLOB, filter TEXT, time REAL, "
     "PRIMARY KEY (path, sequence)) WITHOUT ROWID")
 
-_STORED_FRAME = re.compile(rb"id: ([^\r\n\0]{1,400})\n(?:event: [^\r\n\0]*\n)?(?:retry: [0-9]{1,9}\n)?"
-                           rb"(?:data: [^\r\n]*\n)+\n\Z")
+_STORED_FRAME = LatePattern(rb"id: ([^\r\n\0]{1,400})\n(?:event: [^\r\n\0]*\n)?(?:retry: [0-9]{1,9}\n)?"
+                            rb"(?:data: [^\r\n]*\n)+\n\Z")
 
 
 def odd_database_file(path):
@@ -51812,15 +52209,15 @@ _SQL_FUNCTIONS_REFUSED = {
                     ": nothing can interrupt it; merge the objects in JavaScript")}
 
 #: A text, a name in quotes or a comment; a parameter; the end of a statement.
-_SQL_PART = re.compile(r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?|--[^\n]*|/\*(?:.*?\*/|.*)"""
+_SQL_PART = LatePattern(r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?|--[^\n]*|/\*(?:.*?\*/|.*)"""
                        r"""|(?P<parameter>\?\d*|(?<![\w$])[:@$](?:\w|\$)+)|(?P<end>;)""", re.S)
-_SQL_BLANK = re.compile(r"(?:[\s;\ufeff]|--[^\n]*(?:\n|\Z)|/\*(?:.*?\*/|.*))*", re.S)
-_SQL_WORD = re.compile(r"\w*")
-_SQL_TRIGGER = re.compile(r"create\s+(?:temp\s+|temporary\s+)?trigger\b", re.I)
-_SQL_NAMED = re.compile(r'near "(?P<near>.+)": syntax error|unrecognized token: "(?P<token>.+)"|(?:no such '
-                        r'(?P<kind>table|column|function|index|view|trigger|module|collation sequence)|'
-                        r'ambiguous column name): (?P<name>.+)|table \S+ has no column named (?P<column>.+)|'
-                        r'(?P<end>incomplete input)', re.S)
+_SQL_BLANK = LatePattern(r"(?:[\s;\ufeff]|--[^\n]*(?:\n|\Z)|/\*(?:.*?\*/|.*))*", re.S)
+_SQL_WORD = LatePattern(r"\w*")
+_SQL_TRIGGER = LatePattern(r"create\s+(?:temp\s+|temporary\s+)?trigger\b", re.I)
+_SQL_NAMED = LatePattern(r'near "(?P<near>.+)": syntax error|unrecognized token: "(?P<token>.+)"|(?:no such '
+                         r'(?P<kind>table|column|function|index|view|trigger|module|collation sequence)|'
+                         r'ambiguous column name): (?P<name>.+)|table \S+ has no column named (?P<column>.+)|'
+                         r'(?P<end>incomplete input)', re.S)
 
 
 class DatabaseError(HostError):
@@ -53270,6 +53667,8 @@ DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 DURATIONS_KEPT = 128
 #: Handlers of a script that are called around requests.
 MAX_HOOKS = 100
+#: Seconds that the packages of a script may take before a line of the log says what takes so long.
+PATIENCE_SECONDS = 3.0
 #: How many paths are suggested instead of one that does not exist, and how much less alike than the best.
 MAX_SUGGESTIONS = 3
 SUGGESTED_BESIDE = 0.1
@@ -53518,7 +53917,7 @@ _BEFORE_VALUES = frozenset("return typeof case do else in of instanceof new void
 OpenPlace = collections.namedtuple("OpenPlace", "text offset")
 
 
-_BLANKS = re.compile(r"[ \t]*")
+_BLANKS = LatePattern(r"[ \t]*")
 
 
 def _indentation(source, offset):
@@ -53612,7 +54011,7 @@ def opening_of(error, source):
     return (f"Perhaps the {what}" if perhaps else f"The {what}"), line, column
 
 
-_HTML_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|script)\b", re.IGNORECASE)
+_HTML_PAGE = LatePattern(r"\s*<(?:!doctype|html|head|body|script)\b", re.IGNORECASE)
 
 
 def language_meant(error, source):
@@ -55071,8 +55470,8 @@ _PACKAGE_ENDS = ("", ".js", ".mjs", ".cjs", ".json", "/index.js", "/index.mjs", 
 MAX_PACKAGE_JSON, MAX_PACKAGE_NESTING = 1 << 20, 100
 
 
-_COMMENTS = re.compile(r"/\*.*?\*/|(?<![:'\"])//[^\n]*", re.DOTALL)
-_PAGE = re.compile(r"(?<![.\w$'\"`-])(?<!typeof )(?:document|HTMLElement)(?![\w$'\"`:-])")
+_COMMENTS = LatePattern(r"/\*.*?\*/|(?<![:'\"])//[^\n]*", re.DOTALL)
+_PAGE = LatePattern(r"(?<![.\w$'\"`-])(?<!typeof )(?:document|HTMLElement)(?![\w$'\"`:-])")
 
 
 class PackageFault(Exception):
@@ -55379,7 +55778,7 @@ def open_ordinary(path, own=False):
 
 #: What a file of the scripts has that is in CommonJS, if it is no module.
 _SETS_EXPORTS = re.compile(r"^[ \t]*(?:module\s*\.\s*)?exports\b\s*[.=\[]", re.MULTILINE).search
-_IMPORTED = re.compile(r"""\b(?:from|import|require)\s*\(?\s*(["'])(\.\.?/[^"'\n]+)\1""")
+_IMPORTED = LatePattern(r"""\b(?:from|import|require)\s*\(?\s*(["'])(\.\.?/[^"'\n]+)\1""")
 
 
 def seeming_imports(folder, name, source):
@@ -55572,11 +55971,11 @@ class JobTimer:
 
 MAX_ENV_FILE = 1_000_000
 #: A setting as dotenv writes it: name, the value in one of three quotes or in none, what follows it.
-_ENV_SETTING = re.compile(
+_ENV_SETTING = LatePattern(
     r"""[^\S\n]*(?:export[ \t]+)?([\w.-]+)[ \t]*=[ \t]*(?:'([^']*)'|"((?:\\.|[^"\\])*)"|`([^`]*)`|"""
     r"""((?:[^\s'"`#][^\n#]*)?))[^\S\n]*(\#[^\n]*)?(?:\n|\Z)""", re.ASCII | re.S)
-_ENV_BLANK = re.compile(r"[^\S\n]*(?:#[^\n]*)?(?:\n|\Z)")
-_ENV_ESCAPE = re.compile(r"""\\([nrt"\\$`'])""")
+_ENV_BLANK = LatePattern(r"[^\S\n]*(?:#[^\n]*)?(?:\n|\Z)")
+_ENV_ESCAPE = LatePattern(r"""\\([nrt"\\$`'])""")
 
 
 class SettingsMistake(Exception):
@@ -55652,7 +56051,7 @@ class Settings:
 # -- Files of assets/ --------------------------------------------------------------------
 
 #: The name of a folder or file that every system takes, and that is not hidden.
-FILE_PART = re.compile(r"(?!\.|(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z))"
+FILE_PART = LatePattern(r"(?!\.|(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z))"
                         r"""[^\x00-\x1f\x7f\ud800-\udfff/\\:*?"<>|]+(?<![. ])""")
 #: Bytes of a file that a script may read or write, of all that it may write; how many files are listed.
 MAX_ASSET_BYTES, MAX_ASSETS_TOTAL, MAX_ASSETS = 10 << 20, 256 << 20, 10_000
@@ -55830,7 +56229,7 @@ class Assets:
 
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
 MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
-_DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
+_DECLARED = LatePattern(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
 #: Kinds of handlers that return what is sent.
 _ANSWERING = frozenset(("httpRoute", "streamCustomization", "use", "after"))
 #: Parts of a handler's argument made when they are read: (realm, (request, args, meta)) -> value.
@@ -55867,6 +56266,7 @@ class ScriptHost:
         self.imports = {}               # path of an imported file -> its stamp when it was read
         self.uses = frozenset()         # those that were imported while it was loaded
         self.absorbed = set()           # names of scripts that it makes its modules
+        self.slow_from = time.monotonic() + PATIENCE_SECONDS
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.network = app.network
@@ -55884,6 +56284,10 @@ class ScriptHost:
         if path is not None:
             if not self.live:
                 self.app.take_as_module(self, name)
+                if self.slow_from < time.monotonic() and is_in_packages(name):
+                    self.slow_from = math.inf
+                    self.console("info", f"{name} and more of its packages are being compiled, which takes "
+                                         "a while")
             self.imports[path] = file_stamp(path)
             if isinstance(source, str):
                 self.sources[name] = source
@@ -56505,7 +56909,8 @@ class Application:
             self._fail(failure)
         for name in loaded:
             host = self.hosts[name]
-            warnings = [text for file, source in host.sources.items() if file.endswith(SCRIPT_SUFFIXES)
+            warnings = [text for file, source in host.sources.items()
+                        if file.endswith(SCRIPT_SUFFIXES) and not is_in_packages(file)
                         for text in habits_in(source, file,
                                               file != name or bool(host.routes or host.streams))]
             for problem in [*host.missing_handlers(), *warnings]:
@@ -57663,7 +58068,7 @@ def forwarded_client(fields, proxies):
     return address.removeprefix("::ffff:") if is_address(address) else None
 
 
-_FORWARDED_FOR = re.compile(r"\bfor=(\"[^\"]*\"|[^;,\s]+)", re.IGNORECASE)
+_FORWARDED_FOR = LatePattern(r"\bfor=(\"[^\"]*\"|[^;,\s]+)", re.IGNORECASE)
 
 
 def decode_escapes(text):
@@ -57736,7 +58141,8 @@ class ChunkedBody:
     _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\Z")
 
     #: The first digit of a size below 16 -> a pattern for a run of chunks of that size.
-    _SMALL = {b"%X" % size: re.compile(rb"(?:%X\r\n[\s\S]{%d}\r\n)+" % (size, size)) for size in range(1, 16)}
+    _SMALL = {b"%X" % size: LatePattern(rb"(?:%X\r\n[\s\S]{%d}\r\n)+" % (size, size))
+              for size in range(1, 16)}
 
     def __init__(self, most=MAX_BODY_BYTES):
         self.most = most
@@ -57964,7 +58370,7 @@ def extended_value(text):
     return urllib.parse.unquote_to_bytes(value).decode(codec, "replace") if codec and value else None
 
 
-_ENCODED_WORD = re.compile(r"=\?([\w-]+)(?:\*[\w-]*)?\?([bq])\?([^? ]*)\?=(?:[ \t]+(?==\?))?", re.IGNORECASE)
+_ENCODED_WORD = LatePattern(r"=\?([\w-]+)(?:\*[\w-]*)?\?([bq])\?([^? ]*)\?=(?:[ \t]+(?==\?))?", re.IGNORECASE)
 
 
 def encoded_words(text):
@@ -58317,7 +58723,7 @@ class Gate:
 
 #: Headers by which proxies, tunnels and content networks say that a request comes from elsewhere. There is no
 #: list of all of them: whatever is named like one closes what is for this machine only.
-_FORWARDED = re.compile(
+_FORWARDED = LatePattern(
     r"via|cdn-loop|front-end-https|.*forward.*|proxy-.*|.*-via|"
     r"x-(?:original|real|proxy|proto|scheme|host|url|rewrite|remote|cluster|coming|envoy|amz|azure|arr|"
     r"appengine|cloud|vercel|nf|fastly|akamai|varnish|tunnel|ngrok|client|user-ip|source|http-|https|ssl|"
@@ -58415,8 +58821,8 @@ MAX_WRONG_PASSWORDS = 10
 LOGIN_METADATA = ("user_id", "user_name", "roles")
 #: scrypt (RFC 7914): the cost, size of a block and parallelism of new hashes, and the most memory of any.
 SCRYPT_COSTS, MAX_SCRYPT_MEMORY = (16_384, 8, 1), 64 * 1024 * 1024
-_SCRYPT = re.compile(r"scrypt\$(\d{1,7})\$(\d{1,3})\$(\d{1,2})\$([\w-]{8,100})\$([\w-]{20,200})")
-_SAFE_REDIRECT = re.compile(r"/(?![/\\])[!-~]*")
+_SCRYPT = LatePattern(r"scrypt\$(\d{1,7})\$(\d{1,3})\$(\d{1,2})\$([\w-]{8,100})\$([\w-]{20,200})")
+_SAFE_REDIRECT = LatePattern(r"/(?![/\\])[!-~]*")
 _scrypt_turn = threading.Semaphore(2)
 
 
@@ -59076,7 +59482,7 @@ class Throttle:
 #: Pages larger than this stay as they are.
 MAX_LIVE_BYTES = 4 * 1024 * 1024
 #: What the beginning of a whole page holds, unlike that of a piece of one, and how far to look for it.
-_PAGE_START = re.compile(rb"<html[\s>]|<!doctype\s+html", re.IGNORECASE)
+_PAGE_START = LatePattern(rb"<html[\s>]|<!doctype\s+html", re.IGNORECASE)
 _PAGE_START_BYTES = 4096
 #: Headers that speak about the very bytes of a body, which then may not change.
 _EXACT_HEADERS = frozenset(("content-encoding", "content-range", "content-md5", "digest", "content-digest",
@@ -59212,7 +59618,7 @@ MAX_TYPED_BYTES = 4 << 20
 @functools.lru_cache(1024)
 def http_time(seconds):
     """A time as HTTP writes it."""
-    return email.utils.formatdate(seconds, usegmt=True)
+    return utc_text(seconds * 1000)
 
 
 @functools.lru_cache(1024)
@@ -59475,8 +59881,8 @@ CARRIER_PATH = "/engine/streams"
 #: Streams that one carrier carries.
 MAX_CARRIED = 200
 #: Header fields that are those of the request to open a stream, not of the stream.
-_NOT_CARRIED = re.compile(r"accept|accept-encoding|cache-control|connection|content-.*|expect|last-event-id|"
-                          r"origin|sec-websocket-.*|transfer-encoding|upgrade")
+_NOT_CARRIED = LatePattern(r"accept|accept-encoding|cache-control|connection|content-.*|expect|last-event-id|"
+                           r"origin|sec-websocket-.*|transfer-encoding|upgrade")
 
 
 class CarriedStream:
@@ -60856,7 +61262,7 @@ class StreamOpener(HookCaller):
 
 #: Subprotocols: an object for each message, as without one; the bare data.
 JSON_PROTOCOL, RAW_PROTOCOL = "aiwebengine.json", "aiwebengine.raw"
-_WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")
+_WEBSOCKET_KEY = LatePattern(r"[A-Za-z0-9+/]{21}[AQgw]==")
 
 
 def check_handshake(head):
@@ -62131,7 +62537,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             kind = f"Content-Type: {content_type}\r\n" if content_type is not None else ""
             lines = self._first_lines[status, content_type] = (
                 f"HTTP/1.1 {status} {STATUS_TEXT.get(status, 'Status')}\r\nServer: {SERVER_NAME}\r\n"
-                f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: "
+                f"Date: {http_time(now)}\r\nX-Content-Type-Options: "
                 f"nosniff\r\n{kind}{LENGTH_NAME}").encode("latin-1")
         return lines
 
@@ -63250,7 +63656,7 @@ def render_source(source, line, column=None, around=SOURCE_AROUND):
     return '<pre tabindex="0">' + "".join(shown) + "</pre>"
 
 
-_WORD = re.compile(r"[\w$]+|.")
+_WORD = LatePattern(r"[\w$]+|.")
 
 
 def render_place(text, column):
@@ -64167,7 +64573,7 @@ MAX_REPLAY_BYTES = 64 * 1024
 _HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "expect", "keep-alive",
                           "upgrade", "te", "trailer", "accept-encoding"))
 CONSOLE_FILE = "<console>"
-_VARIABLE = re.compile(r"\A\s*(?:let|const|var)\s+(?=[\w$]+\s*=)")
+_VARIABLE = LatePattern(r"\A\s*(?:let|const|var)\s+(?=[\w$]+\s*=)")
 
 
 def json_answer(value, status=200):
@@ -64246,17 +64652,23 @@ def reload_script(handler, head, body):
 
 @local_page("GET", "/engine/source")
 def script_source(handler, head, body):
-    """The text of a script (`?script=`) as its file is now, and of what it imports as it was loaded."""
+    """The names of a script (`?script=`) and of the files that it imports, or the text of one (`&file=`): the
+    script as its file is now, others as they were loaded."""
     app, name = handler.app, head.query.get("script", "")
+    path = app.script_files().get(name)
+    if path is None:
+        raise Refusal(404, f"There is no script {name}")
+    owner = app.failures.get(name) or app.hosts.get(name)
+    sources, file = owner.sources if owner else {}, head.query.get("file")
+    if file is None:
+        return json_answer([name, *(one for one in sources if one != name)])
     try:
-        files = {name: read_script(app.script_files()[name])}
+        text = read_script(path) if file == name else sources[file]
     except KeyError:
-        raise Refusal(404, f"There is no script {name}") from None
+        raise Refusal(404, f"{name} imports no file {file}") from None
     except (OSError, ValueError) as error:
         raise Refusal(500, f"{name} cannot be read: {error}") from None
-    owner = app.failures.get(name) or app.hosts.get(name)
-    files.update((file, text) for file, text in (owner.sources if owner else {}).items() if file != name)
-    return json_answer([{"name": file, "text": text} for file, text in files.items()])
+    return Response(200, "text/plain; charset=UTF-8", utf8(text), [("Cache-Control", "no-store")])
 
 
 @local_page("GET", "/engine/request")
@@ -64651,7 +65063,7 @@ def unchanged_file(path, name, tag):
     return data
 
 
-_TEXT_LINE_END = re.compile("(\r\n|\r|\n)")
+_TEXT_LINE_END = LatePattern("(\r\n|\r|\n)")
 
 
 def text_to_write(text, old):
@@ -64897,7 +65309,8 @@ dialog::backdrop { background: rgb(0 0 0 / .35); }
 .frame > div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
 .frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
 .frame > div:has(> i) { padding-left: 0; }
-.frame div > i { position: sticky; left: 0; display: inline-block; width: 4.2em; padding-left: 1rem;
+#source-text > div { line-height: 20px; } #source-packages button { margin: .15rem; }
+.frame div > i { position: sticky; left: 0; display: inline-block; min-width: 4.2em; padding: 0 .6em 0 1rem;
   background: var(--bg); color: var(--faint); font-style: normal; user-select: none; }
 .frame div.here > i { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
 .lines:empty::after { content: "No lines."; padding: 0 1rem; color: var(--soft); }
@@ -65087,8 +65500,10 @@ DASHBOARD_BODY = r"""
     </div>
   </section>
   <section class="panel" id="source" hidden>
-    <div class="head"><h2 id="source-name">Source</h2><span id="source-files"></span></div>
-    <div class="body"><div class="frame tall" id="source-text" tabindex="0"></div></div>
+    <div class="head"><h2 id="source-name">Source</h2><span id="source-files"></span>
+      <a class="small" id="source-whole" href="." target="_blank">As plain text</a></div>
+    <div class="body"><div class="frame tall" id="source-text" tabindex="0"></div>
+      <div id="source-packages"></div></div>
   </section>
   <section class="panel" hidden>
     <div class="head"><h2>Jobs</h2></div>
@@ -65253,15 +65668,6 @@ function scan(line, open, put = () => {}) {
   return open;
 }
 const modeOf = (name) => MODES[name.split(".").pop()] ?? "";
-// A function that gives the nodes of the lines of a file, one after the other.
-function colouring(name) {
-  let open = modeOf(name);
-  return (line) => {
-    const parts = [];
-    open = scan(line, open, (...part) => parts.push(part));
-    return coloured(parts);
-  };
-}
 """
 
 
@@ -66259,35 +66665,69 @@ $("reload").addEventListener("click", async () => {
   $("reload").disabled = false;
 });
 $("open-source").addEventListener("click", () => source ? closeSource() : openSource());
+const sourceOf = (file) => "engine/source?script=" + encodeURIComponent(at.name) + (file ? "&file=" + encodeURIComponent(file) : "");
+// The package that a file belongs to, or "" for what is the person's own.
+const packageOf = (name) => /^(?:.*\/)?node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(name)?.[1] ?? "";
 async function openSource() {
+  const script = at.name, wrong = state.view?.error?.file;
   try {
-    source = await ask("engine/source?script=" + encodeURIComponent(at.name));
+    const names = await ask(sourceOf()), packages = Map.groupBy(names, packageOf);
+    const button = (name) => el("button", { text: name, onclick: () => showSource(name).catch(complain) });
+    $("source-files").replaceChildren(...names.length > 1 ? (packages.get("") ?? []).map(button) : []);
+    packages.delete("");
+    $("source-packages").replaceChildren(...[...packages].map(([name, files]) => {
+      const box = el("details", {}, el("summary", { text: `${name} (${files.length === 1 ? "1 file" : number(files.length) + " files"})` }));
+      box.addEventListener("toggle", () => box.children[1] ?? box.append(...files.map(button)));
+      return box;
+    }));
+    await showSource(names.includes(wrong) ? wrong : names[0]);
   } catch (error) {
-    answer("script-answer", error.message, false);
+    complain(error);
     return;
   }
-  const others = source.length > 1 ? source : [];
-  $("source-files").replaceChildren(...others.map((file) =>
-    el("button", { text: file.name, onclick: () => showSource(file) })));
+  if (script !== at.name) return;
   $("source").hidden = false;
   $("open-source").setAttribute("aria-expanded", "true");
   setText($("open-source"), "Close source");
-  showSource(source[0]);
+  paintSource();
+  $("source-text").scrollTop = (source.here - 6) * LINE;
 }
+function complain(error) { answer("script-answer", error.message, false); }
 function closeSource() {
   source = null;
   $("source").hidden = true;
   $("open-source").setAttribute("aria-expanded", "false");
   setText($("open-source"), "Open source");
 }
-function showSource({ name, text }) {
-  const error = state.view?.error, here = error?.file === name ? error.line : 0;
+// Of a long text only the lines in view become nodes; `open` is what scan() found open at the beginnings of lines.
+const LONG_SOURCE = 3000, LONG_LINE = 5000;
+async function showSource(name) {
+  const script = at.name, response = await fetch(sourceOf(name)), text = await response.text();
+  if (!response.ok) throw new Error(`${name}: ${response.status}`);
+  if (script !== at.name) return;
+  const error = state.view?.error, lines = text.replace(/\n$/, "").split("\n");
+  source = { lines, here: error?.file === name ? error.line : 0, open: text.length < 2_000_000 ? [modeOf(name)] : null };
   $("source-name").textContent = name;
-  const nodes = text.length < 500_000 ? colouring(name) : (line) => [line];
-  $("source-text").replaceChildren(...text.replace(/\n$/, "").split("\n").map((line, index) =>
-    el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }), ...nodes(line || " "))));
-  const marked = $("source-text").querySelector(".here");
-  if (marked) $("source-text").scrollTop = marked.offsetTop - $("source-text").offsetTop - 120;
+  $("source-whole").href = sourceOf(name);
+  paintSource();
+  $("source-text").scrollTop = (source.here - 6) * LINE;
+}
+$("source-text").addEventListener("scroll", () => source?.lines.length > LONG_SOURCE && requestAnimationFrame(paintSource));
+function paintSource() {
+  if (!source) return;
+  const box = $("source-text"), { lines, open, here } = source, long = lines.length > LONG_SOURCE;
+  const first = long ? Math.max(0, Math.min(Math.floor(box.scrollTop / LINE), lines.length) - MORE) : 0;
+  const end = long ? Math.min(lines.length, first + Math.ceil(box.clientHeight / LINE) + 2 * MORE) : lines.length;
+  const shown = [], space = (count) => el("div", { style: `height: ${count * LINE}px` });
+  while (open && open.length < end) open.push(scan(lines[open.length - 1].slice(0, LONG_LINE), open.at(-1)));
+  for (let index = first; index < end; index++) {
+    const line = lines[index].slice(0, LONG_LINE) || " ", parts = [];
+    if (open) scan(line, open[index], (...part) => parts.push(part));
+    const more = lines[index].length - LONG_LINE;
+    shown.push(el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }),
+      ...open ? coloured(parts) : [line], more > 0 ? ` … and ${number(more)} characters` : ""));
+  }
+  box.replaceChildren(space(first), ...shown, space(lines.length - end));
 }
 
 // -- the console of a script --
@@ -69243,7 +69683,7 @@ STARTER_TYPES = {
          "const entries: Entry[] = [];"),
         ("(author, text)", "(author: string, text: string)"), ("errors[0]", "errors?.[0]")),
 }
-_TYPED_BY_COMMENT = re.compile(
+_TYPED_BY_COMMENT = LatePattern(
     r"/\*\* (?:(.*?) )?@param \{(\w+)\} \w+ \*/\n(function \w+\(.*)\) \{")
 
 
@@ -69317,8 +69757,8 @@ def rate(text):
     return float(found[1])
 
 
-_ORIGIN = re.compile(r"([a-z][a-z\d+.-]*)://([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?/?", re.ASCII | re.IGNORECASE)
-_HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
+_ORIGIN = LatePattern(r"([a-z][a-z\d+.-]*)://([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?/?", re.ASCII | re.IGNORECASE)
+_HOST_NAME = LatePattern(r"[\w-]+(\.[\w-]+)*|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
 
 
 def base_path(text):
@@ -69409,6 +69849,8 @@ OPTIONS = {
                             help="let other devices on the network in (--host 0.0.0.0), and show a QR code "
                                  "for them")),
         (("--no-reload",), dict(action="store_true", help="do not watch the files for changes")),
+        (("--no-cache",), dict(action="store_true",
+                               help="do not keep what packages were compiled to for the next start")),
         (("--no-edit",), dict(action="store_true",
                               help="no editor in the dashboard (it is for this machine only anyway)")),
         (("--login",), dict(action="store_true",
@@ -69709,11 +70151,11 @@ test("a tick reaches the subscribers", async () => {
 - Each test file has its own copy of the scripts, newly loaded.
 """
 
-_DECLARED_TYPE = re.compile(
+_DECLARED_TYPE = LatePattern(
     r"(?:/\*\*(?P<doc>(?:[^*]|\*(?!/))*)\*/\n)?"
     r"(?P<code>(?:declare \w+|interface|type) (?P<name>\w+)(?:: (?P<type>\w+);|.*?))\n(?=\n|/\*\*|declare |"
     r"type |interface |\Z)", re.S)
-_MEMBER = re.compile(r"  (?:/\*\*(?P<doc>(?:[^*]|\*(?!/))*)\*/\n  )?(?P<code>\S[^\n]*(?:\n {4}[^\n]*)*)\n")
+_MEMBER = LatePattern(r"  (?:/\*\*(?P<doc>(?:[^*]|\*(?!/))*)\*/\n  )?(?P<code>\S[^\n]*(?:\n {4}[^\n]*)*)\n")
 
 
 def plain_doc(text):
@@ -69862,7 +70304,7 @@ def show_docs(name):
     return EXIT_OK
 
 
-_INLINE = re.compile(r"`(?P<code>[^`]+)`|\*\*(?P<bold>.+?)\*\*|(?P<text>[^`*]+|.)")
+_INLINE = LatePattern(r"`(?P<code>[^`]+)`|\*\*(?P<bold>.+?)\*\*|(?P<text>[^`*]+|.)")
 
 
 def inline_html(text):
@@ -70028,6 +70470,7 @@ def main(argv=None):
     if options.outline is not None:
         return show_outline(options.outline)
     WATCHDOG.max_memory = options.max_memory << 20
+    KEPT_CODE.wanted = None if options.no_cache else cache_folder()
     ScriptThread.require()
     if options.allow_net:
         ForegroundRealm.network = Network(options.allow_net)
@@ -70207,10 +70650,10 @@ def no_scripts(scripts, options):
 
 # -- The map of this file ----------------------------------------------------------------
 
-_BANNER = re.compile(r"# ={40,}\n# (\d+)  (.+)", re.M)
-_SUBSECTION = re.compile(r"^# -- (.+?) -{2,}$", re.M)
-_MARK = re.compile(r"^    # -- (.+?) -{2,}$", re.M)
-_DEFINITION = re.compile(r"^( *)(class|def) (\w+)", re.M)
+_BANNER = LatePattern(r"# ={40,}\n# (\d+)  (.+)", re.M)
+_SUBSECTION = LatePattern(r"^# -- (.+?) -{2,}$", re.M)
+_MARK = LatePattern(r"^    # -- (.+?) -{2,}$", re.M)
+_DEFINITION = LatePattern(r"^( *)(class|def) (\w+)", re.M)
 
 
 class OutlineEntry:
@@ -70286,7 +70729,8 @@ def start_server(scripts, options, worker=None, dealt=None):
 
 def serve(scripts, options):
     signals = queue.SimpleQueue()       # put may interrupt its get; set of an Event would wait for ever
-    on_stop_signals(lambda: signals.put("stop"), lambda: os._exit(EXIT_OK))
+    server = None                       # while scripts are loaded, there is nobody who would have to be told
+    on_stop_signals(lambda: signals.put("stop") if server else os._exit(EXIT_OK), lambda: os._exit(EXIT_OK))
     server = start_server(scripts, options)
     if server is None:
         return EXIT_USAGE
@@ -71203,8 +71647,8 @@ class TestResult:
 # -- Script tests: one file --------------------------------------------------------------
 
 #: What the log says of a handler that failed: of an error that the test got as its answer.
-_HANDLER_FAILED = re.compile(r"^\S+: (?:route|use|after|stream|query|mutation|subscription) .*?(?:: the "
-                             "(?:handler|resolver) |names the handler )")
+_HANDLER_FAILED = LatePattern(r"^\S+: (?:route|use|after|stream|query|mutation|subscription) .*?(?:: the "
+                              "(?:handler|resolver) |names the handler )")
 
 
 class ScriptTests:
