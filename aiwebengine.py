@@ -60,8 +60,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,202
-          Nodes of Python                                                                201
+    10  Code generator                                                                 5,219
+          Nodes of Python                                                                218
           Functions and their variables                                                  565
           Statements                                                                     215
           Loops, jumps and try                                                           655
@@ -10064,10 +10064,21 @@ class Jump:
 
 # -- Nodes of Python ---------------------------------------------------------------------
 
+_new_node = ast.AST.__new__
+
+
+def made_node(kind, attributes):
+    """A node of a class of `ast` from a fresh dict of its attributes: the class itself would take twice as
+    long, for it looks at its fields each time."""
+    node = _new_node(kind)
+    node.__dict__ = attributes
+    return node
+
+
 #: {part}, {part!r} in a template.
 _TEMPLATE_PART = re.compile(r"\{(\w+)(!r)?\}")
 #: What the text that makes a template's nodes finds: the classes of `ast`, and nodes without place (Load_ …).
-_TEMPLATE_NAMES = dict(vars(ast))
+_TEMPLATE_NAMES = {**vars(ast), "made_node": made_node}
 
 
 @functools.cache
@@ -10090,20 +10101,27 @@ def template_code(node):
         return "[" + ", ".join(map(template_item, node)) + "]"
     if not isinstance(node, ast.AST):
         return repr(node)
-    kind, place = type(node).__name__, ", lineno=line, col_offset=column"
+    kind = type(node).__name__
     if isinstance(node, ast.Name):
         role, _, part = node.id.partition("_")
         if role == "const" and part:
-            return f"Constant({part}{place})"
+            return made_node_code("Constant", {"value": part})
         if role == "part" and part:
-            return f"(Name({part}, {template_code(node.ctx)}{place}) if type({part}) is str else {part})"
+            name = made_node_code("Name", {"id": part, "ctx": template_code(node.ctx)})
+            return f"({name} if type({part}) is str else {part})"
     if not node._fields and not node._attributes:
         _TEMPLATE_NAMES.setdefault(kind + "_", node)
         return kind + "_"
-    fields = [template_code(getattr(node, field, None)) + ", " for field in node._fields]
+    fields = {field: template_code(getattr(node, field, None)) for field in node._fields}
     if isinstance(node, ast.Constant):
-        del fields[1:]                  # the kind of a literal
-    return f"{kind}({''.join(fields)}{'lineno=line, col_offset=column' if node._attributes else ''})"
+        del fields["kind"]              # of a literal
+    return made_node_code(kind, fields, bool(node._attributes))
+
+
+def made_node_code(kind, fields, has_place=True):
+    place = {"lineno": "line", "col_offset": "column"} if has_place else {}
+    parts = ", ".join(f"'{field}': {code}" for field, code in {**fields, **place}.items())
+    return f"made_node({kind}, {{{parts}}})"
 
 
 def template_item(node):
@@ -10112,7 +10130,7 @@ def template_item(node):
     if isinstance(inner, ast.Name) and inner.id.startswith("part_"):
         part = inner.id[5:]
         return "*" + part if isinstance(node, ast.Starred) else \
-            f"*({part} if type({part}) is list else [Expr({part}, lineno=line, col_offset=column)])"
+            f"*({part} if type({part}) is list else [{made_node_code('Expr', {'value': part})}])"
     return template_code(node)
 
 
@@ -10146,10 +10164,13 @@ class NodeMaker:
         self.dict_places = {}
         self.listless = set()
 
-    def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script (but for the commonest three)."""
-        made = kind(*fields)
-        made.lineno, made.col_offset = self.line, self.column
+    def node(self, kind, *values, **fields):
+        """A node of a class of `ast`, at the current place in the script. Fields are set faster by name."""
+        if values:
+            fields.update(zip(kind._fields, values))
+        fields["lineno"], fields["col_offset"] = self.line, self.column
+        made = _new_node(kind)
+        made.__dict__ = fields
         return made
 
     def python(self, template, **parts):
@@ -10160,24 +10181,22 @@ class NodeMaker:
         self.out += python_template(template)(self.line, self.column, **parts)
 
     def name(self, id):
-        made = ast.Name(id, _LOAD)
-        made.lineno, made.col_offset = self.line, self.column
+        made = _new_node(ast.Name)
+        made.__dict__ = {"id": id, "ctx": _LOAD, "lineno": self.line, "col_offset": self.column}
         return made
 
     def store(self, id):
-        return self.node(ast.Name, id, _STORE)
+        return self.node(ast.Name, id=id, ctx=_STORE)
 
     def const(self, value):
-        made = ast.Constant(value)
-        made.lineno, made.col_offset = self.line, self.column
+        made = _new_node(ast.Constant)
+        made.__dict__ = {"value": value, "lineno": self.line, "col_offset": self.column}
         return made
 
     def call(self, helper, *args):
-        line, column = self.line, self.column
-        name = ast.Name(helper, _LOAD)
-        name.lineno, name.col_offset = line, column
-        made = ast.Call(name, list(args), [])
-        made.lineno, made.col_offset = line, column
+        made = _new_node(ast.Call)
+        made.__dict__ = {"func": self.name(helper), "args": list(args), "keywords": [],
+                         "lineno": self.line, "col_offset": self.column}
         return made
 
     def last_of(self, *values):
@@ -10185,48 +10204,48 @@ class NodeMaker:
         return self.subscript(self.tuple(*values), self.const(len(values) - 1))
 
     def apply(self, function, args):
-        return self.node(ast.Call, function, args, [])
+        return self.node(ast.Call, func=function, args=args, keywords=[])
 
     def attribute(self, value, attr):
-        return self.node(ast.Attribute, value, attr, _LOAD)
+        return self.node(ast.Attribute, value=value, attr=attr, ctx=_LOAD)
 
     def subscript(self, value, index):
-        return self.node(ast.Subscript, value, index, _LOAD)
+        return self.node(ast.Subscript, value=value, slice=index, ctx=_LOAD)
 
     def walrus(self, id, value):
         return self.python("({id} := {value})", id=id, value=value)
 
     def either(self, test, then, otherwise):
-        return self.node(ast.IfExp, test, then, otherwise)
+        return self.node(ast.IfExp, test=test, body=then, orelse=otherwise)
 
     def compare(self, left, op, right):
-        return self.node(ast.Compare, left, [op], [right])
+        return self.node(ast.Compare, left=left, ops=[op], comparators=[right])
 
     def chain(self, first, *rest):
         """first op value op value …, as (op, value) pairs."""
         return self.node(ast.Compare, first, [op for op, _ in rest], [value for _, value in rest])
 
     def both(self, *values):
-        return self.node(ast.BoolOp, _AND, list(values))
+        return self.node(ast.BoolOp, op=_AND, values=list(values))
 
     def any_of(self, *values):
-        return self.node(ast.BoolOp, _OR, list(values))
+        return self.node(ast.BoolOp, op=_OR, values=list(values))
 
     def negated(self, value):
-        return self.node(ast.UnaryOp, _NOT, value)
+        return self.node(ast.UnaryOp, op=_NOT, operand=value)
 
     def operate(self, left, operator, right):
-        return self.node(ast.BinOp, left, _BIN_OPS[operator], right)
+        return self.node(ast.BinOp, left=left, op=_BIN_OPS[operator], right=right)
 
     def tuple(self, *values):
-        return self.node(ast.Tuple, list(values), _LOAD)
+        return self.node(ast.Tuple, elts=list(values), ctx=_LOAD)
 
     def first_of(self, *values):
         """Evaluates all, gives the first."""
         return self.subscript(self.tuple(*values), self.const(0))
 
     def starred(self, value):
-        return self.node(ast.Starred, value, _LOAD)
+        return self.node(ast.Starred, value=value, ctx=_LOAD)
 
     def type_is(self, value, name):
         return self.compare(self.call("type", value), _IS, self.name(name))
@@ -10235,15 +10254,13 @@ class NodeMaker:
         self.out.append(statement)
 
     def emit_value(self, value):
-        self.out.append(self.node(ast.Expr, value))
+        self.out.append(self.node(ast.Expr, value=value))
 
     def emit_assign(self, id, value):
-        line, column = self.line, self.column
-        self.out.append(ast.Assign([ast.Name(id, _STORE, lineno=line, col_offset=column)], value,
-                                   lineno=line, col_offset=column))
+        self.out.append(self.node(ast.Assign, targets=[self.store(id)], value=value))
 
     def emit_if(self, test, body, orelse=()):
-        self.out.append(self.node(ast.If, test, body or [self.passing()], list(orelse)))
+        self.out.append(self.node(ast.If, test=test, body=body or [self.passing()], orelse=list(orelse)))
 
     def passing(self):
         return self.node(ast.Pass)
