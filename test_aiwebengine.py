@@ -6638,6 +6638,35 @@ var log = [/(?i:a)b/.test("Ab"), /(?i:a)b/.test("AB"), /(?-i:a)b/i.test("aB"), /
 var t = (n, p) => p.then(v => log.push(n + v), e => log.push(n + "!" + e)); t("try", Promise.try((a,
 b) => a + b, 1, 2)); t("thrown", Promise.try(() => { throw 7 }))
 => true false true false false SyntaxError SyntaxError try3 thrown!7
+# 13.3, 15.7 members, private names, super and classes: what is an error
+class P { #f = 1; #m() {} get #g() { return 2 } set #s(v) {} static read(o) { return o.#f } static write(o) { o.#f = 5;
+return o.#f } static put(o) { o.#m = 1 } static g(o) { o.#g = 1 } static s(o) { return o.#s } static both(o) { return [o.#g, #f in o, #m in o] } }
+var n = null, u, nothing = { get [Symbol.toPrimitive]() { throw new RangeError() } }, lone = { __proto__: null, get() { return super.x },
+set() { super.x = 1 } }, f = function () {}; f.prototype = 5;
+result = [thrown(() => P.read({})), thrown(() => P.write({})), P.write(new P), thrown(() => P.put(new P)), thrown(() => P.g(new P)),
+thrown(() => P.s(new P)), P.both(new P), thrown(() => n[nothing]), thrown(() => u["a"]), thrown(() => { n[nothing] = 1 }),
+thrown(() => { u.a = 1 }), thrown(() => lone.get()), thrown(() => lone.set()), thrown(() => class extends f {}), thrown(() => class extends 5 {}),
+thrown(() => class { static ["prototype"] = 1 }), thrown(() => class { static ["prototype"]() {} }),
+thrown(() => class { static get ["prototype"]() {} }),
+thrown(() => delete n.a), thrown(() => { class A { m() { delete super.x } } new A().m() }), show({ ...null, ...undefined, ...5, ..."ab", ...[1],
+...Object("c") }), (() => { var k = []; for (var x in { __proto__: { a: 1, b: 2, __proto__: { a: 3, c: 4 } }, b: 5, 1: 6,
+[Symbol()]: 7 }) k.push(x); return k })(), (() => { var k = [], o = { a: 1, b: 2, c: 3 }; for (var x in o) { k.push(x);
+delete o.b } return k })()].join("|")
+=> TypeError|TypeError|5|TypeError|TypeError|TypeError|2,true,true|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|ReferenceError|{"0":"c","1":"b"}|1,b,a,c|a,c
+# 10.2.11, 9.1 sloppy arguments, with, globals
+function args(a, b) { Object.defineProperty(arguments, "0", { writable: false }); a = 9; Object.defineProperty(arguments, "1",
+{ configurable: false }); return [arguments[0], delete arguments[1], delete arguments[2], arguments.length, (arguments[1] = 4, b),
+(delete arguments[0], arguments[0])] }
+var scope = { x: 1, [Symbol.unscopables]: { y: true }, y: 2, get gone() { return 5 } }, y = 7, log = [args(1, 2, 3) + "",
+(function () { with (scope) { x = 3; var inner = y; delete scope.gone; return [x, inner, typeof gone, scope.x] } })() + "",
+thrown(() => typeof later), thrown(() => later), thrown(() => { fixed = 1 }), thrown(() => { later = 1 }), delete globalThis.none, typeof never,
+(globalThis.made = 1, made), delete globalThis.made, typeof made, thrown(() => { "use strict"; undefinedName = 1 }), thrown(() => never),
+(implicit = 2, implicit), delete globalThis.implicit, (function () { return delete y })(), Object.getOwnPropertyDescriptor(globalThis,
+"y").configurable,
+thrown(() => { "use strict"; NaN = 1 }), (NaN = 1, NaN + ""),
+(() => { try { return eval("var fromEval = 1; fromEval") } finally { delete globalThis.fromEval } })()]; let later = 1; const fixed = 2;
+log.push(later, fixed)
+=> 1,false,true,3,4, 3,7,undefined,3 ReferenceError ReferenceError ReferenceError ReferenceError true undefined 1 true undefined ReferenceError ReferenceError 2 true false false TypeError NaN 1 1 2
 """)
 
     test_steps_that_others_take_between = conformance(r"""
