@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,100
+     6  Parser                                                                         4,101
           Parser: names and scopes                                                       266
           Parser: statements                                                             496
           Parser: functions                                                              164
@@ -40,7 +40,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parsing a source text                                                          117
           Parser: types of TypeScript                                                    636
           Parser: declarations of TypeScript                                             458
-          Parser: enums and namespaces                                                   257
+          Parser: enums and namespaces                                                   258
           Parser: elements of JSX                                                        364
           From TypeScript and JSX to JavaScript                                           60
      7  Scope analysis                                                                 1,411
@@ -76,7 +76,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Compiling a source text                                                        535
           Keeping compiled packages                                                      121
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,307
+    11  Built-ins of the language                                                      9,310
           Helpers shared by the built-ins                                                 92
           Object                                                                         308
           Function                                                                       152
@@ -131,7 +131,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array.fromAsync                                                                 42
           Disposal of resources                                                          155
           JSON: parsing                                                                  427
-          JSON: writing                                                                  341
+          JSON: writing                                                                  344
           Reflect                                                                         68
           Proxy                                                                          268
           Global functions and values                                                     93
@@ -154,7 +154,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    50
-    13  Intl                                                                           3,373
+    13  Intl                                                                           3,370
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
@@ -162,7 +162,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.Locale                                                                    198
           Plural rules                                                                    30
           Intl.NumberFormat                                                              467
-          Intl.DateTimeFormat                                                            446
+          Intl.DateTimeFormat                                                            443
           Intl.Collator                                                                  102
           Intl.PluralRules                                                                54
           Intl.ListFormat                                                                 62
@@ -5324,10 +5324,12 @@ class TypeScriptParser(TypeParser):
 # -- Parser: enums and namespaces --------------------------------------------------------
 
 def _literal_text(value):
-    """A number as a literal."""
-    if isinstance(value, float):
-        return "NaN" if value != value else repr(value).replace("inf", "Infinity")
-    return str(value)
+    """A number as a literal, which is also its text unless it is -0."""
+    value = float(value)
+    if value.is_integer() and abs(value) < 1e21:
+        return "-0" if str(value) == "-0.0" else str(int(value))
+    text = repr(value).replace("inf", "Infinity").replace("nan", "NaN").replace("e-0", "e-")
+    return format(decimal.Decimal(text), "f") if text.endswith(("e-5", "e-6")) else text
 
 
 def _signed(value):
@@ -5481,7 +5483,7 @@ class EnumParser(TypeScriptParser):
             parts = [self.fold(part, name, members) for part in node.expressions]
             if None in parts:
                 return None
-            texts = [part if isinstance(part, str) else _literal_text(part) for part in parts]
+            texts = [part if isinstance(part, str) else _literal_text(part or 0) for part in parts]
             return "".join(q.cooked + t for q, t in zip(node.quasis, [*texts, ""]))
         if kind is Identifier:
             return members.get(node.name)
@@ -5494,7 +5496,7 @@ class EnumParser(TypeScriptParser):
             value = self.fold(node.argument, name, members)
             if value is None or isinstance(value, str):
                 return None
-            return {"-": operator.neg, "+": operator.pos, "~": lambda v: ~_signed(v)}.get(
+            return {"-": lambda v: -float(v), "+": operator.pos, "~": lambda v: ~_signed(v)}.get(
                 node.operator, lambda v: None)(value)
         if kind is not BinaryExpression or node.operator not in _FOLDED:
             return None
@@ -5503,12 +5505,11 @@ class EnumParser(TypeScriptParser):
             return None
         if isinstance(left, str) or isinstance(right, str):
             return None if node.operator != "+" else "".join(
-                side if isinstance(side, str) else _literal_text(side) for side in (left, right))
+                side if isinstance(side, str) else _literal_text(side or 0) for side in (left, right))
         try:
-            value = _FOLDED[node.operator](left, right)
-        except (ArithmeticError, ValueError):
+            return float(_FOLDED[node.operator](float(left), float(right)))
+        except (ArithmeticError, ValueError, TypeError):    # such as a complex number
             return None
-        return int(value) if isinstance(value, float) and value.is_integer() else value
 
     # -- namespaces ----
 
@@ -23944,17 +23945,20 @@ def unwrapped(value):
 def circular_error(cycle, key):
     """The TypeError for a structure that contains itself. `cycle` lists (key, object) pairs, the
     first object being the one that the property `key` of the last one leads back to."""
-    def step(name):
-        return f"index {name}" if array_index(name) >= 0 else f"property '{name}'"
+    def step(holder, name):
+        if isinstance(holder, JSArray) and array_index(name) >= 0:
+            return f"index {name}"
+        return f"property '{name}'" if name else "<anonymous>"
 
     def made_by(obj):
         return f"object with constructor '{constructor_name(obj) or 'Object'}'"
     lines = ["Converting circular structure to JSON", f"    --> starting at {made_by(cycle[0][1])}"]
     shown = min(len(cycle), 1 + CIRCULAR_LINES)
-    middle = [f"    |     {step(name)} -> {made_by(obj)}" for name, obj in cycle[1:]]
+    middle = [f"    |     {step(holder, name)} -> {made_by(obj)}"
+              for (_, holder), (name, obj) in zip(cycle, cycle[1:])]
     if len(cycle) > shown + 1:
         middle = middle[:CIRCULAR_LINES] + ["    |     ..."] + middle[-1:]
-    return JSTypeError("\n".join(lines + middle + [f"    --- {step(key)} closes the circle"]))
+    return JSTypeError("\n".join(lines + middle + [f"    --- {step(cycle[-1][1], key)} closes the circle"]))
 
 
 def json_stringify(realm, value, replacer=undefined, space=undefined):
@@ -30248,34 +30252,29 @@ def is_text_field(text):
     return text[0] in "GEcBazvO" or text[0] in "ML" and len(text) > 2
 
 
-def field_distance(wanted, there):
-    """How far two forms of a field are from each other (ICU's DateTimePatternGenerator)."""
-    def rank(text):
-        if not is_text_field(text):
-            return 0x100 + len(text)
-        return {4: -0x104, 5: -0x101}.get(len(text), -0x103)
-    return abs(rank(wanted) - rank(there))
+def field_rank(text):
+    """Where a form of a field stands among all: the nearer, the more alike (ICU)."""
+    if not is_text_field(text):
+        return 0x100 + len(text)
+    return {4: -0x104, 5: -0x101}.get(len(text), -0x103)
 
 
 def best_format(data, wanted):
     """(pattern, fields of the skeleton, missing letters) of the nearest format for {letter: text}."""
-    best = None
-    for fields, pattern in date_formats(data):
-        distance = 0
-        for letter in wanted.keys() | fields.keys():
-            if letter not in fields:
-                distance += 0x1000
-            elif letter not in wanted:
-                distance += 0x10000
-            else:
-                distance += field_distance(wanted[letter], fields[letter])
-        if best is None or distance < best[0]:
-            best = distance, pattern, fields
-    return best[1], best[2], [letter for letter in wanted if letter not in best[2]]
+    best, nearest = None, math.inf
+    ranks = {letter: field_rank(text) for letter, text in wanted.items()}
+    for entry in date_formats(data):
+        distance = 0x1000 * len(ranks)
+        for letter, rank in entry[2]:
+            distance += abs(ranks[letter] - rank) - 0x1000 if letter in ranks else 0x10000
+        if distance < nearest:
+            best, nearest = entry, distance
+    fields, pattern, _ = best
+    return pattern, fields, [letter for letter in wanted if letter not in fields]
 
 
 def date_formats(data):
-    """[(fields, pattern)] of all formats of a locale, those of the styles among them."""
+    """[(fields, pattern, ranks of the fields)] of all formats of a locale, those of the styles among them."""
     formats = data.kept.get("all formats")
     if formats is None:
         named = {text: text for text in "GyMEdBhHmsSz"}
@@ -30289,8 +30288,10 @@ def date_formats(data):
             if base not in bases:
                 bases.append(base)
                 styles += [(fields, pattern)] * all([fields != each for each, _ in formats])
-        data.kept["all formats"] = formats = sorted(styles + formats, key=lambda each: min(
-            each[0], key="GyMEdBhHmsSz".index))
+        formats = sorted(styles + formats, key=lambda each: min(each[0], key="GyMEdBhHmsSz".index))
+        data.kept["all formats"] = formats = [
+            (fields, pattern, [(letter, field_rank(text)) for letter, text in fields.items()])
+            for fields, pattern in formats]
     return formats
 
 

@@ -681,15 +681,22 @@ RECORDED = {
         7803 58b3 0513 2944""",
     "values": """
         1e4e 1096 da04 51e9 15bd 5217 a75a e4ed 45df abae 39b6 6e82 2652 5fe1 15c9 bee9 2e5b b6d2 ae8f 0fc0
-        2a6a 20e8 7363 10b9 d936 f506 0bd8 e1ba ac84 cf6e a91b 2bbe f6da 879a 6437 b5a9 9433 3cfd e1fc 2b70
-        91a1 841d aadd cd09 54b2 4609 5340 7c80 de6c 7c80 e3f6 231e 6316 9f13 cf37 efc3 4da4 17cd 5e78 5e78
-        f8be 1aaa fe27 202e daf4 b389 a114 cfa0 74cf 4806 67f7 d1c7 7648 6b29 b8e0 5bf2 c32e 1124 b20c 3f92
-        21fe 23f0 32df 8d7b 5b7e faeb df24 4c94 b874 537b 041b 9743 0c60 9e01 a522 0b81 6514 4ab5 ee27 0657
-        9196 6699 7e7e 2269 e412 1c2c 1c2c 6792 78a9 7b3c 69d9 bfe0 4e79 6729 1c80 c3a9 27ba d998 2e61 3a5d
-        4f58 e8ed 46cd e8ed 593b 6b23 408d 2352 145e d9d5 9809 de9a 9d73 f6cc 6f0c 8bba c49b 4e24 fac4 7b9b
-        d660 4bcb caa7 be81 8c3c 789e e863 1969 7606 4d72 1606 5c15 f644 de3c 2502 2502 cfc2 6c9e 1807 68a6
-        fc03 8342 7ef8 09bd 09bd 1331 bc77 7280 c6bb bfa0 ff0f bd36 1898 7173 a606 188f 70b8 2c92 09d5 46b9
-        9361 49ea 7b18 0b7b f921 9eb9 7153 9196 9196 b748 b633 aedd 3d00 2a4d 0fcb 273b""",
+        2a6a 7363 10b9 d936 f506 0bd8 e1ba ac84 cf6e 2bbe f6da b8de 38f4 879a 6437 b5a9 9433 3cfd e1fc 2b70
+        91a1 841d aadd cd09 54b2 4609 5340 7c80 de6c 7c80 e3f6 6316 885a f525 4f72 83e2 6887 768d d63f 0508
+        bea0 6013 5e78 5e78 f8be 1aaa fe27 202e daf4 b389 a114 cfa0 74cf 4806 67f7 d1c7 7648 6b29 b8e0 5bf2
+        c32e 1124 b20c 3f92 21fe 23f0 32df 8d7b 5b7e faeb df24 4c94 b874 537b 041b 9743 0c60 9e01 a522 0b81
+        6514 4ab5 ee27 0657 9196 6699 7e7e 2269 e412 1c2c 1c2c 6792 78a9 7b3c 69d9 bfe0 4e79 6729 1c80 c3a9
+        27ba d998 2e61 3a5d 4f58 e8ed 46cd e8ed 593b 6b23 408d 2352 145e d9d5 9809 de9a 9d73 f6cc 6f0c 8bba
+        c49b 4e24 fac4 7b9b d660 4bcb caa7 be81 8c3c 789e e863 1969 7606 4d72 1606 5c15 f644 de3c 2502 2502
+        cfc2 6c9e 1807 68a6 fc03 8342 7ef8 09bd 09bd 1331 bc77 7280 c6bb bfa0 ff0f bd36 1898 7173 a606 188f
+        70b8 2c92 09d5 46b9 9361 49ea 7b18 0b7b f921 9eb9 7153 9196 9196 b748 6e8f c0f5 7c48 8fa0 7254 3d00
+        2a4d 0fcb 273b""",
+    "intl options": """
+        4927 0d25 c425 8c9b 5d89 e7e8 5890 0103 0ac1 9c3d 6429 6534 e30c 0755 da1f f634 5d89 ee75 a921 2a0d
+        c85c b52c 12fe c1c1 ae53 2f50 7620 439c 9bde c006 e689 8639 512c df44 02d1 7f22 3211 6ac2 d4b0 c3af
+        e7f1 1e4c cc93 019d 7161 8c12 9445 3a12 774d b34b 7c2b f153 a9a9 4cca ab75 7737 5f59 ed3d 8f42 6bef
+        f443 e59e 0c14 e062 c22b 679c 2af1 7710 efc6 6932 bcfa 84bf 1544 eac8 7072 ccd9 2066 20ab 277f ec9c
+        bb29 ee37 020a 1dde 8300 2727 78b5 e34e b890 7af7 cb26""",
 }
 
 
@@ -710,7 +717,7 @@ def write_records():
     """--record: notes the answers of now."""
     path, records = Path(__file__), ["RECORDED = {"]
     for name, ask in {"graphql": GraphQLMessagesTest.ask, "inspection": InspectionTest.ask, "intl": IntlTest.ask,
-                      "broken": BrokenSourceTest.ask, "values": ValueTest.ask}.items():
+                      "broken": BrokenSourceTest.ask, "values": ValueTest.ask, "intl options": IntlTest.ask_options}.items():
         asked, answers = ask()
         before = dict(zip(asked, RECORDED.get(name, "").split()))
         digests = [digest if before.get(question) != "----" else "----"
@@ -1364,7 +1371,9 @@ result = ["new.target", "super.x", "function f() { super.x }", "() => new.target
                 aiwebengine.parse_script(text, "x.js")
 
     def test_a_large_script_on_one_line(self):
-        self.assertEqual(run(";".join(f"var v{i}=(a,b)=>a+b*{i}" for i in range(3000)) + ";v2999(1,2)"), 5999)
+        source = ";".join(f"var v{i}=(a,b)=>a+b*{i}{' ' * 60}" for i in range(800)) + ";v799(1,2)"
+        self.assertGreater(len(source), 1 << 16)
+        self.assertEqual(run(source), 1599)
 
 
 #: (TypeScript, the JavaScript that it is). In each pair the trees must be the same, and so must the tree of the text.
@@ -1606,8 +1615,8 @@ class TypeScriptTest(Case):
 
     def test_members_of_enums_are_computed_as_expressions_are(self):
         values = ["0", "1", "-1", "5", "2.5", "-7", "4294967295", "2147483648", "-2147483649", "1e21", "31", "33"]
-        asked = [f"({a}) {op} ({b})" for op in "+ - * / % ** & | ^ << >> >>>".split() for a in values for b in values[:6]]
-        asked += [f"{op}({a})" for op in "+-~" for a in values] + ["'a' + 'b'", "'a' + 1", "`x${1 + 2}y`", "('a')", "1 + 2 * 3 - (4 | 1)"]
+        asked = [f"({a}) {op} ({b})" for op in "+ - * / % ** & | ^ << >> >>>".split() for a in values for b in (*values[:6], "4294967295")]
+        asked += [f"{op}({a})" for op in "+-~" for a in values] + ["'a' + 'b'", "'a' + 1", "'a' + 1e21", "1e-7 + 'a'", "'a' + 0.000015", "'a' + -0", "2.5e-6 * 2 + ''", "`${2 ** 70}`", "`x${1 + 2}y`", "('a')", "1 + 2 * 3 - (4 | 1)"]
         members = ", ".join(f"m{number} = {expression}" for number, expression in enumerate(asked))
         made = aiwebengine.javascript_of(f"enum E {{ {members} }} export default 1", "a.ts").partition("export default")[0]
         found = json.loads(run(f"{made}; const e = [{', '.join(asked)}]; JSON.stringify(e.map((value, i) => Object.is(E['m' + i], value) || i))"))
@@ -3267,23 +3276,6 @@ queueMicrotask(() => log.push("b")); log.push("sync")
         named = set(re.findall(r"\w+", " ".join(texts)))
         self.assertEqual(set(aiwebengine.Realm().runtime) - named, set())
 
-    def test_code_names_nothing_but_helpers_and_mangled_names(self):
-        allowed, attributes = set(aiwebengine.Realm().runtime), {
-            "append", "attrs", "ctor", "fields", "fn", "found", "found_below", "get", "getter", "index", "items", "left", "method", "own", "pop", "props", "proto",
-            "rest", "set", "step", "v", "value", "values"}
-        for clause, script, _ in CASES:
-            try:
-                compiled = aiwebengine.compile_script(script, "case.js")
-            except aiwebengine.JSNativeError:
-                continue
-            for code in code_objects(compiled.code):
-                for step in dis.get_instructions(code):
-                    if re.fullmatch("(LOAD|STORE|DELETE)_(GLOBAL|NAME)", step.opname) and step.argval not in allowed:
-                        self.assertRegex(step.argval, "_$", f"{clause}: {step.opname} {step.argval}")
-                    elif re.search("(_ATTR|LOAD_METHOD)$", step.opname):
-                        self.assertIn(step.argval, attributes, f"{clause}: {step.opname}")
-                    self.assertNotIn("IMPORT", step.opname)
-
     def test_positions_in_stacks_are_those_of_the_script(self):
         error = None
         try:
@@ -3669,7 +3661,8 @@ class InferenceTest(Case):
         do { CHANGE; SEE } while (x < 3 && ++n < 4)
         while (n++ < 3) { SEE; if (n > 1) { CHANGE } }
         SEE; for (const v of [1, 2]) { SEE; CHANGE } SEE"""
-    SEE = "r.push(x | 0, x + 1, x - 1, x * 3, x % 7, x & 255, x >>> 1, x << 1, -x, x < 5, x == 1, !x, a[x], `${x}`, typeof x, x)"
+    #: A program has one of these.
+    SEE = ("r.push(x | 0, x + 1, x * 3, x >>> 1, x < 5, !x, `${x}`, x)", "r.push(x - 1, x % 7, x & 255, x << 1, -x, x == 1, a[x], typeof x, x)")
     VALUES = ("2147483647", "9007199254740991", "0.5", "'s'")
     CONTEXTS = ("(() => { BODY })()", "[...(function* () { BODY; yield })()]", "(async () => { BODY })()")
 
@@ -3685,8 +3678,9 @@ class InferenceTest(Case):
                 change = f"({change})"
             change = change.replace("VALUE", value)
             declaration = self.DECLARATIONS[number // 4 % 3][unknown]
-            body = use.replace("CHANGE;", change + ";").replace("CHANGE", change).replace("SEE", self.SEE)
-            body = f"try {{ {body} }} catch (e) {{ r.push(e.name) }} {self.SEE}"
+            body = use.replace("CHANGE;", change + ";").replace("CHANGE", change).replace(
+                "SEE", self.SEE[(number + number // len(uses)) % 2])
+            body = f"try {{ {body} }} catch (e) {{ r.push(e.name) }} r.push(x | 0, x + 1, -x, a[x], x)"
             context = self.CONTEXTS[number // 12 % 3] if use != uses[0] else self.CONTEXTS[0]
             setting = f"let n = 0, y = 7; const a = [8, 9], z = {value}; {declaration}; const kept = () => {{ x = {value} }};" \
                 "const paused = (function* () { while (true) x = yield })(); paused.next();"
@@ -3921,7 +3915,7 @@ class WrittenElementTest(Case):
                "x.fill(3)", "x.push(4)", "x.copyWithin(0, 1)", "Object.preventExtensions(x)", "x.concat(x)", "x.length--")
     BODY = """const seen = [];
         for (let i = 0; i < 3; i++) {
-          for (const step of [() => 0, () => { CHANGE }]) {
+          for (const step of [() => 0, CHANGE]) {
             try { step(); x[i] = i + 10; x[i] += 2; x[i]++; x[i + 1 - 1] = x[i] + 1; x[k] = i; [x[0], x[i]] = [x[i], x[0]] }
             catch (error) { seen.push(error.name) }
             seen.push(x[i], x[k], x[i - 1], x.length)
@@ -3932,10 +3926,17 @@ class WrittenElementTest(Case):
     def test_a_list_that_is_known_by_name_is_left_in_time(self):
         realm = aiwebengine.Realm()
         realm.evaluate("const id = v => v")
-        for (strict, kind), value, change in itertools.product((("", "var"), ("'use strict';", "const")), self.VALUES, self.CHANGES):
+        steps = [f"() => {{ {change} }}" for change in self.CHANGES]
+        kinds = ("", "var"), ("'use strict';", "const")
+        # Each value with all changes, one of which is made; each change alone, with some of the values.
+        programs = [(kind, value, f"[{', '.join(steps)}][c]", range(len(steps))) for kind in kinds for value in self.VALUES]
+        programs += [(kinds[number % 2], self.VALUES[(number * 5 + more) % len(self.VALUES)], step, [0])
+                     for number, step in enumerate(steps) for more in range(3)]
+        for (strict, kind), value, change, numbers in programs:
             body = self.BODY.replace("CHANGE", change)
-            text = f"((k) => {{ {strict} {kind} x = {value}; BODY }})"
-            named, called = (realm.evaluate(text.replace("BODY", one) + "(1)") for one in (body, re.sub(r"\bx\[", "id(x)[", body)))
+            text = f"((k, c) => {{ {strict} {kind} x = {value}; BODY }})"
+            named, called = (realm.evaluate(f"{json.dumps(list(numbers))}.map(c => ({text.replace('BODY', one)})(1, c)).join()")
+                             for one in (body, re.sub(r"\bx\[", "id(x)[", body)))
             self.assertEqual(named, called, (strict, kind, value, change))
 
 
@@ -4362,17 +4363,40 @@ result = (function () { var s = []; a: for (let i = 0; i < 4; i++) { for (var j 
 class QuietCompilationTest(Case):
     """What CPython thinks of the generated code stays between it and us."""
 
-    def test_no_warnings(self):
+    @staticmethod
+    @functools.cache
+    def compiled():
+        """([(clause, code)] of all cases that are no errors, the warnings of Python about them)."""
+        found, warned = [], []
+        literals = [("literals", f"{value} {operator}", None) for value in ("5", "''", "true", "1n", "null")
+                    for operator in ("?? 2", "!= null", "== undefined", "=== null", "!== true", "|| 1", "instanceof Map")]
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            literals = [("literals", f"{value} {operator}", None) for value in ("5", "''", "true", "1n", "null")
-                        for operator in ("?? 2", "!= null", "== undefined", "=== null", "!== true", "|| 1", "instanceof Map")]
             for clause, script, _ in [*CASES, *literals]:
-                with self.subTest(clause, script=script[:80]):
-                    try:
-                        aiwebengine.compile_script(script, "case.js")
-                    except aiwebengine.JSNativeError:
-                        pass
+                try:
+                    found.append((clause, aiwebengine.compile_script(script, "case.js").code))
+                except aiwebengine.JSNativeError:
+                    pass
+                except Warning as warning:
+                    warned.append(f"{clause}: {script[:80]}: {warning}")
+        return found, warned
+
+    def test_no_warnings(self):
+        self.assertEqual(self.compiled()[1], [])
+        self.assertGreater(len(self.compiled()[0]), 1000)
+
+    def test_code_names_nothing_but_helpers_and_mangled_names(self):
+        allowed, attributes = set(aiwebengine.Realm().runtime), {
+            "append", "attrs", "ctor", "fields", "fn", "found", "found_below", "get", "getter", "index", "items", "left", "method", "own", "pop",
+            "props", "proto", "rest", "set", "step", "v", "value", "values"}
+        for clause, compiled in self.compiled()[0]:
+            for code in code_objects(compiled):
+                for step in dis.get_instructions(code):
+                    if re.fullmatch("(LOAD|STORE|DELETE)_(GLOBAL|NAME)", step.opname) and step.argval not in allowed:
+                        self.assertRegex(step.argval, "_$", f"{clause}: {step.opname} {step.argval}")
+                    elif re.search("(_ATTR|LOAD_METHOD)$", step.opname):
+                        self.assertIn(step.argval, attributes, f"{clause}: {step.opname}")
+                    self.assertNotIn("IMPORT", step.opname)
 
     def test_no_finally_block_is_left_by_return_break_or_continue(self):
         """Of these CPython 3.14 warns, and a later one may refuse them."""
@@ -6688,23 +6712,23 @@ const put = (c, k) => c.add ? c.add(k) : c.set(k, k), ways = [(c, f) => c.forEac
 const all = []; for (const [name, change] of Object.entries(changes)) for (const at of [1, 2, 3]) { const seen = [Map, Set].flatMap((Kind) => ways.map((way) => { const c = new Kind, trail = [];
 for (const k of [1, 2, 3]) put(c, k); way(c, (k) => { trail.push(k); if (k === at && trail.length < 9) change(c, k) }); return trail.join("") })); all.push(name + at + ":" + [...new Set(seen)]) }
 result = all.join(" ")
-=> ?
+=> rest1:17 rest2:127 rest3:1237 here1:123 here2:123 here3:123 next1:13 next2:12 next3:123 before1:123 before2:123 before3:123 clear1:189 clear2:1289 clear3:12389 again1:123111111 again2:123222222 again3:123333333 more1:12311 more2:12312 more3:12313 empty1:1 empty2:12 empty3:123
 # 22.2.6.14 a RegExp of a class of its own splits code points in Unicode mode
 class R extends RegExp { } result = ["", "u", "v", "i", "uy"].map((flags) => ["\u{1f600}a\u{1f601}".split(new R("", flags)).length, "aXbxc".split(new R("x", flags)), "ab".split(new R("", flags), 1)].join("/")).join(" ")
-=> ?
+=> 5/aXb,c/a 3/aXb,c/a 3/aXb,c/a 5/a,b,c/a 3/aXb,c/a
 # 6.1.6.2 quotients, rests, products and texts of large BigInts belong together
 const bad = []; for (const [a, b] of [[3n ** 9000n, 7n ** 2000n], [-(5n ** 7000n), 3n ** 4000n + 1n], [2n ** 20000n - 1n, -(2n ** 9999n)], [11n ** 6000n, 11n ** 3000n], [1n << 30000n, 3n]]) {
 const q = a / b, r = a % b; if (q * b + r !== a || (r < 0n ? -r : r) >= (b < 0n ? -b : b)) bad.push(a.toString().length); for (const radix of [10, 16, 32, 7]) { const text = r.toString(radix);
 let sum = 0n; for (const d of text.replace("-", "").slice(0, 40)) sum = sum * BigInt(radix) + BigInt(parseInt(d, radix)); const shift = BigInt(radix) ** BigInt(Math.max(0, text.replace("-", "").length - 40));
 if (sum !== (r < 0n ? -r : r) / shift) bad.push(radix) } if (BigInt(q.toString()) !== q || BigInt.asIntN(9000, a) !== BigInt.asUintN(9000, a) - (BigInt.asUintN(9000, a) >> 8999n << 9000n)) bad.push("t") }
 result = bad.join() + [(3n ** 5000n % 1000007n), (7n ** 3000n / 7n ** 2999n), (1n << 70n) >> 69n, -5n >> 1n, (-(2n ** 80n)) & 255n, (2n ** 80n | 1n) ^ -1n].join()
-=> ?
+=> 860653,7,2,-3,0,-1208925819614629174706178
 # immutable buffers refuse every way to write
 const fresh = () => new Uint8Array([1, 2, 3]).buffer.transferToImmutable(), view = (f) => thrown(() => { "use strict"; f(new Uint8Array(fresh()), new DataView(fresh())) })[0];
 result = [(v) => { v[0] = 1 }, (v) => v.fill(1), (v) => v.set([1]), (v) => v.set(new Uint8Array(1)), (v) => v.sort(), (v) => v.reverse(), (v) => v.copyWithin(0, 1), (v, d) => d.setInt8(0, 1),
 (v, d) => d.setFloat64(0, 1), (v) => Atomics.store(v, 0, 1), (v) => Atomics.add(v, 0, 1), (v) => v.buffer.resize(1), (v) => v.buffer.transfer(), (v) => Reflect.set(v, 0, 1) || null.x, (v) => Object.defineProperty(v, 0, { value: 9 }),
 (v) => v[0], (v) => v.slice().fill(1), (v) => v.map((x) => x)].map(view).join("")
-=> ?
+=> nTTTTTTTTTTTTTTnnn
 """)
 
     test_matching_places_and_source_texts = conformance(r"""
@@ -7030,13 +7054,16 @@ const ask = (name, functions, args = ARGS, more = args) => {
 const methods = (owner, names, receivers, after) => names.split(" ").map((name) => [name, receivers, owner[name], after]);
 const lists = [() => [3, 2, "b", 2], () => [5, , -0, [1, [2]]], () => ({ length: 3, 0: "b", 2: 1 })];
 ask("Array", methods(Array.prototype, "at concat every filter find findIndex findLast findLastIndex flat flatMap forEach includes indexOf join lastIndexOf map " +
-  "reduce reduceRight slice some toReversed toSorted toSpliced with", lists));
-ask("Array", methods(Array.prototype, "copyWithin fill pop push reverse shift sort splice unshift", lists, true));
+  "reduce reduceRight slice some toReversed toSpliced with", lists));
+ask("Array", methods(Array.prototype, "copyWithin fill pop push reverse shift splice unshift", lists, true));
+const orders = [...ARGS.filter((x) => typeof x !== "function"), (x, y) => String(x) < String(y) ? 1 : String(x) > String(y) ? -1 : 0];
+ask("Array", methods(Array.prototype, "sort toSorted", lists, true), orders);
 ask("Array", methods(Array, "from of isArray", [() => Array, () => Object]));
 const views = [() => Int8Array.of(3, 2, -1, 2), () => Float32Array.of(1.5, NaN, -0, 2)];
 ask("TypedArray", methods(Int8Array.prototype, "at every filter find findLastIndex includes indexOf join lastIndexOf map reduce slice some subarray toReversed " +
-  "toSorted with", views));
-ask("TypedArray", methods(Int8Array.prototype, "copyWithin fill reverse set sort", [...views, () => Int8Array.of(7, 8), () => Int8Array.of(1, 2, 3)], true));
+  "with", views));
+ask("TypedArray", methods(Int8Array.prototype, "sort toSorted", views, true), orders);
+ask("TypedArray", methods(Int8Array.prototype, "copyWithin fill reverse set", [...views, () => Int8Array.of(7, 8), () => Int8Array.of(1, 2, 3)], true));
 ask("TypedArray", methods(Int8Array, "from of", [() => Int8Array, () => Object, () => Math.abs]));
 ask("DataView", [["constructor", [() => undefined], (...args) => { const v = new DataView(...args); return [v.byteOffset, v.byteLength] }]],
   [new ArrayBuffer(4), ...ARGS], [0, 1, 4, 5, -1, undefined, NaN, 3.9, "2"]);
@@ -7102,8 +7129,7 @@ class ValueTest(Case):
     """What built-in functions answer to thousands of combinations of receivers and arguments."""
 
     #: Where node is known to say something else: why.
-    NODE_DIFFERS = {**dict.fromkeys(("TypedArray toSorted", "TypedArray sort"), "the comparison of the table is no order"),
-                    "TypedArray fill": "V8 fills up to an end of -Infinity",
+    NODE_DIFFERS = {"TypedArray fill": "V8 fills up to an end of -Infinity",
                     **dict.fromkeys(("Date setUTCMonth", "Date setUTCHours", "Date setUTCMinutes", "Date setUTCSeconds"),
                                     "V8 does not convert further arguments for a date that is NaN")}
 
@@ -7162,10 +7188,9 @@ class WindowsTimeZoneTest(Case):
                  "new Date('0001-06-01T12:00:00Z').getFullYear()": 1,
                  "String(new Date(2050, 6, 1))": "Fri Jul 01 2050 00:00:00 GMT+0200 (Central European Summer Time)",
                  "new Date(2050, 6, 1, 7).toLocaleString()": "7/1/2050, 7:00:00 AM",
-                 "[12000, 12001, 12004, 20003, 200000, -5].map((year) => new Date(year, 6, 1).getTimezoneOffset()).join()":
-                     "-120,-120,-120,-120,-120,-60",
-                 "[12000, 12001, 12004, 20003, 200000, -5].map((year) => [2, 9].map((month) => "
-                 "[24, 25, 26, 27, 28, 29, 30, 31].map((day) => new Date(year, month, day, 12).getTimezoneOffset() / -60).join('')).join()).join(';')": "?"}
+                 "[12000, 12001, 12004, 20003, 200000].map((year) => [2, 9].map((month) => "
+                 "[24, 25, 26, 27, 28, 29, 30, 31].map((day) => new Date(year, month, day, 12).getTimezoneOffset() / -60).join('')).join()).join(';')":
+                     "11222222,22222111;12222222,22221111;11112222,22222221;11111122,22111111;11222222,22222111"}
         for source, expected in cases.items():
             with self.subTest(source):
                 self.assertEqual(run(source), expected)
@@ -7481,6 +7506,64 @@ for (const locale of LOCALES) {
 """
 
 
+#: Puts [what is asked, answers] onto `answers`: what each option becomes, and what is seldom written.
+INTL_ANSWERS = r"""
+const ODD = [undefined, null, "", "x", 1, -1, 3, 22, "2", NaN, true, false, Symbol("q")], answers = [];
+const settings = (kind, names, more = {}, odd = ODD) => names.split("; ").forEach((entry) => {
+  const [name, ...words] = entry.split(" ");
+  answers.push([kind + " " + name, [...odd, ...words].map((value) => {
+    try { return JSON.stringify(new Intl[kind]("de-AT", { ...more, [name]: value }).resolvedOptions()) } catch (e) { return e.name } })]);
+});
+settings("NumberFormat", "style currency percent unit decimal; currency EUR usd EURO; unit meter kilometer-per-hour meter-per-x; notation scientific engineering compact; " +
+  "compactDisplay long; signDisplay never exceptZero negative; useGrouping min2 always auto true false; minimumIntegerDigits; minimumFractionDigits; maximumFractionDigits; " +
+  "minimumSignificantDigits; maximumSignificantDigits; roundingMode ceil halfEven; roundingPriority morePrecision lessPrecision; trailingZeroDisplay stripIfInteger; " +
+  "numberingSystem arab latn toolongname; localeMatcher lookup");
+settings("NumberFormat", "currencyDisplay code name narrowSymbol; currencySign accounting; maximumFractionDigits; notation compact", { style: "currency", currency: "JPY" });
+settings("NumberFormat", "unitDisplay long narrow; unit celsius", { style: "unit", unit: "liter" });
+settings("NumberFormat", "roundingIncrement", { maximumFractionDigits: 2, minimumFractionDigits: 2 }, [1, 2, 3, 5, 10, 25, 50, 250, 500, 2500, 5000]);
+settings("NumberFormat", "roundingIncrement; minimumFractionDigits; roundingPriority morePrecision", { maximumFractionDigits: 1, maximumSignificantDigits: 2 }, [undefined, 1, 2, 5]);
+settings("DateTimeFormat", "dateStyle full long; timeStyle short medium; weekday narrow; era short; year numeric 2-digit; month long 2-digit; day 2-digit; dayPeriod long; hour numeric 2-digit; " +
+  "minute 2-digit; second numeric; fractionalSecondDigits; timeZoneName shortOffset longGeneric; hourCycle h11 h24; hour12; timeZone utc +01:30 -25:00; formatMatcher basic; " +
+  "calendar gregory buddhist", { timeZone: "UTC" });
+settings("DateTimeFormat", "hour12; hourCycle h11 h12 h23 h24; dateStyle short; dayPeriod short", { hour: "numeric", timeZone: "UTC" });
+settings("Collator", "usage search; sensitivity base accent case; ignorePunctuation; numeric; caseFirst upper lower false");
+settings("PluralRules", "type ordinal; minimumFractionDigits; maximumSignificantDigits; roundingMode ceil; notation compact");
+settings("ListFormat", "type disjunction unit; style narrow");
+settings("RelativeTimeFormat", "numeric auto; style narrow; numberingSystem arab");
+settings("DisplayNames", "type region language calendar; style narrow", { fallback: "none" });
+settings("DisplayNames", "fallback none; languageDisplay standard", { type: "language" });
+settings("Segmenter", "granularity word sentence");
+settings("DurationFormat", "style digital narrow; hours 2-digit long; minutesDisplay always; milliseconds numeric; fractionalDigits; years numeric; secondsDisplay auto; numberingSystem arab");
+const parts = (list) => list.map((part) => part.type + part.value + (part.unit ?? "") + (part.source ?? "")).join("/").replace(/\u2009|\u202f/g, " ");
+const format = (name, options, values, run) => answers.push([name, options.map((option) => values.map((value) => { try { return run(option, value) } catch (e) { return e.name } }))]);
+const number = (options, value) => parts(new Intl.NumberFormat("en", options).formatToParts(value));
+format("units", ["kilometer-per-hour", "celsius", "percent", "day", "mile-per-gallon"].flatMap((unit) => ["short", "long", "narrow"].map((unitDisplay) => ({ style: "unit", unit, unitDisplay }))), [1, -2.5, 1234], number);
+format("rounding", ["ceil", "floor", "expand", "trunc", "halfCeil", "halfFloor", "halfTrunc", "halfEven"].map((roundingMode) => ({ roundingMode, maximumFractionDigits: 0 })), [0.5, -0.5, 1.5, -2.75, 2.5], number);
+format("digits", [{ maximumSignificantDigits: 2 }, { minimumFractionDigits: 1, maximumFractionDigits: 1, roundingIncrement: 5 }, { maximumSignificantDigits: 2, maximumFractionDigits: 1, roundingPriority: "morePrecision" },
+  { minimumSignificantDigits: 3, maximumFractionDigits: 1, roundingPriority: "lessPrecision" }, { minimumIntegerDigits: 4 }, { notation: "engineering" }, { style: "percent" }], [0.5, 1254.45, 0.0449, "1e3", 12345678901234567890n, "-0", NaN, -Infinity], number);
+format("ranges of numbers", [{}, { style: "currency", currency: "EUR" }, { style: "unit", unit: "meter" }, { notation: "compact" }, { signDisplay: "always" }],
+  [[1, 2], [1, 1], [-3, 5], [1.0001, 1.0002], [2, 1], [1e3, 1e6], [NaN, 1], ["1", 2n], [-5, -2], [undefined, 1]], (options, value) => parts(new Intl.NumberFormat("en", options).formatRangeToParts(...value)));
+format("ranges of times", [{}, { dateStyle: "long" }, { dateStyle: "short", timeStyle: "short" }, { hour: "numeric", minute: "numeric" }, { year: "numeric", month: "short" }, { month: "long", day: "numeric" }, { hour: "numeric", hour12: false }],
+  [0, 60000, 3600000, 13 * 3600000, 864e5, 40 * 864e5, 400 * 864e5, NaN].map((more) => [1e12, 1e12 + more]), (options, value) => parts(new Intl.DateTimeFormat("en", { timeZone: "UTC", ...options }).formatRangeToParts(...value)));
+format("names", [{ type: "language" }, { type: "language", languageDisplay: "standard", style: "short" }, { type: "region" }, { type: "region", style: "short", fallback: "none" }, { type: "script" }, { type: "currency" }, { type: "calendar" }, { type: "dateTimeField", style: "narrow" }],
+  ["de", "en-GB", "zh-Hant-TW", "de-1996", "DE", "001", "ZZ", "latn", "Zzzz", "EUR", "xxx", "gregory", "islamic-civil", "day", "weekOfYear", "", "x", "a-b", undefined], (options, value) => new Intl.DisplayNames("en", options).of(value));
+format("segments", ["grapheme", "word", "sentence"], ["a\u0301b \ud83d\udc68\u200d\ud83d\udc69 c", "It's 3.50, a_b: \u4f60!", "\r\n\t x\u00ad", "Mr. A. went. \"Yes?\" He (no). 2.5! x", "\ud83c\udde9\ud83c\uddea\ud83c\uddeb \u0e01\u0e33 \u1100\u1161\u11a8", "a.b c,d 1,2 'q' \u05d0\"\u05d1"],
+  (granularity, value) => [...new Intl.Segmenter("en", { granularity }).segment(value)].map((part) => part.segment + part.index + (part.isWordLike ?? "")).join("/"));
+format("tags", [undefined, { calendar: "buddhist" }, { collation: "phonebk", caseFirst: "upper", numeric: false }, { hourCycle: "h11", numberingSystem: "arab" }, { language: "fr", script: "Latn", region: "CA" }, { region: "x" }],
+  ["en", "EN-latn-us", "iw", "zh-cmn", "de-1996-x-a", "en-u-ca-gregory-kn-false", "en-u-kf-kn-true", "und-US", "x-a", "en-a-bb-a-cc", "de-t-en-h0-hybrid", "sl-rozaj-biske", "", "en-u-co-standard", "mo", "sr-Latn", 5, null, ["de"]],
+  (options, value) => { const l = new Intl.Locale(value, options); return [l, l.maximize(), l.minimize(), l.calendar, l.caseFirst, l.collation, l.hourCycle, l.numberingSystem, l.numeric, l.language, l.script, l.region, l.baseName].join() });
+const locales = ["en-US", "de", "fa", "und-IN", "xx", "en-u-rg-chzzzz", "ja-u-ca-japanese-nu-jpan-hc-h11-co-unihan"];
+format("customs", "getCalendars getCollations getHourCycles getNumberingSystems getTextInfo getWeekInfo".split(" "), locales, (name, tag) => JSON.stringify(new Intl.Locale(tag)[name]())?.slice(0, 200));
+format("relative", [{}, { numeric: "auto" }, { style: "narrow" }], ["second", "minutes", "days", "quarter", "year", "x", undefined].flatMap((unit) => [[-1, unit], [0, unit], ["2.5", unit], [-0, unit], [NaN, unit]]), (options, value) => parts(new Intl.RelativeTimeFormat("en", options).formatToParts(...value)));
+format("lists", [{}, { type: "disjunction" }, { type: "unit", style: "narrow" }], [[], ["a"], ["a", "b"], "abc", ["x", 1], undefined, 5], (options, value) => parts(new Intl.ListFormat("en", options).formatToParts(value)));
+format("plurals", [{}, { type: "ordinal" }, { minimumFractionDigits: 1 }, { notation: "compact" }], ["en", "fr", "pl", "ro"].flatMap((tag) => [0, 1, 1.5, 2, 3, 5, 11, 21, 22, 102, 1e6, -1, NaN].map((n) => [tag, n])), (options, [tag, n]) => new Intl.PluralRules(tag, options).select(n));
+format("durations", ["short", "long", "narrow", "digital"].flatMap((style) => [{ style }, { style, hours: "2-digit", fractionalDigits: 2 }, { style, secondsDisplay: "always", milliseconds: "numeric" }, { style, minutesDisplay: "always" }]),
+  [{ hours: 1, minutes: 2, seconds: 3.0 }, { years: 1, months: 2, weeks: 3, days: 4 }, { minutes: 0, seconds: -5, milliseconds: -40 }, { hours: 11, microseconds: 7, nanoseconds: 8 }, { seconds: 59, nanoseconds: 999999999 }, {}, { hours: "1" }], (options, value) => parts(new Intl.DurationFormat("en", options).formatToParts(value)));
+format("collation", [{}, { sensitivity: "base" }, { sensitivity: "accent" }, { sensitivity: "case" }, { numeric: true }, { caseFirst: "upper" }, { ignorePunctuation: true }], [["a", "A"], ["a", "\u00e4"], ["a10", "a9"], ["a-b", "ab"], ["", "a"], ["ab", "a"], ["\u00df", "ss"]],
+  (options, [a, b]) => new Intl.Collator("en", options).compare(a, b));
+"""
+
+
 class IntlTest(Case):
     """The locales of the table, against node (the same version of the CLDR) and by themselves."""
 
@@ -7523,6 +7606,13 @@ class IntlTest(Case):
 
     def test_all_combinations_of_locales_and_options_are_what_is_on_record(self):
         check_record(self, "intl", *self.ask())
+
+    @staticmethod
+    def ask_options():
+        return zip(*json.loads(run(INTL_ANSWERS + "JSON.stringify(answers)")))
+
+    def test_options_and_what_is_seldom_written_are_what_is_on_record(self):
+        check_record(self, "intl options", *self.ask_options())
 
     test_display_names = conformance(r"""
 # names of regions, scripts, currencies, calendars and fields of dates
@@ -8926,7 +9016,7 @@ class LimitTest(Case):
                 realm = aiwebengine.Realm(console=lambda level, text: None)
                 started = time.monotonic()
                 with self.assertRaises(aiwebengine.ScriptTimeout):
-                    realm.evaluate(source, timeout=0.1)
+                    realm.evaluate(source, timeout=0.05)
                 self.assertLess(time.monotonic() - started, STUCK)
                 self.assertEqual(realm.evaluate("1 + 1"), 2)
 
@@ -9056,13 +9146,10 @@ class LimitTest(Case):
             with self.subTest(source):
                 self.assertEqual(run(source, timeout=STUCK), expected)
     def test_runaway_recursion_is_a_range_error(self):
-        for source in (
-                "function f() { return f() + 1 } f()", "var o = { get x() { return this.x } }; o.x", "class A { constructor() { new A } } new A",
-                "JSON.stringify({ toJSON() { return JSON.stringify(this) } })", "function f() { [1].map(f) } f()",
-                "function f() { [2, 1].sort(f) } f()", "function* g() { yield* g() } [...g()]", "var a = []; a[0] = a; a.flat(Infinity)",
-                "String({ toString() { return String(this) } })", "+{ valueOf() { return +this } }", "var p = new Proxy({}, { get: (t, k, r) => r[k] }); p.x",
-                "var f = () => f(); f()", "function f() { new f } new f", "async function f() { await f() } f(); throw new RangeError",
-                "'a'.replace('a', function f() { return 'a'.replace('a', f) })", "JSON.parse('['.repeat(1e6))", "function f(a = f()) {} f()",
+        for source in (                 # more kinds, which no script catches: DepthTest
+                "function f() { return f() + 1 } f()", "var o = { get x() { return this.x } }; o.x", "var a = []; a[0] = a; a.flat(Infinity)",
+                "var f = () => f(); f()", "async function f() { await f() } f(); throw new RangeError",
+                "'a'.replace('a', function f() { return 'a'.replace('a', f) })", "JSON.parse('['.repeat(1e6))",
                 "var x = {}; for (let i = 0; i < 1e5; i++) x = { x }; JSON.stringify(x)", "class A { static get x() { return this.x } } A.x",
                 "var f = function () { return f.apply(this, arguments) }; f()"):
             with self.subTest(source):
@@ -9370,7 +9457,7 @@ class LibraryTest(Case):
         checks = [(file, file.endswith(".mjs") or file in MODULE_FILES, expression)
                   for file, expression in LIBRARY_CHECKS]
         missing = [file for file, _, _ in checks if not (NODE_MODULES and (pathlib.Path(NODE_MODULES) / file).is_file())]
-        if missing or not shutil.which("node"):
+        if missing or MODULES_MISSING:
             self.skipTest(MODULES_MISSING or f"AIWEBENGINE_NODE_MODULES has no {', '.join(missing)}")
         node = subprocess.run(["node", "--input-type=module", "-e", LIBRARIES_IN_NODE], capture_output=True, encoding="utf-8",
                               timeout=2 * STUCK, input=json.dumps({"folder": str(pathlib.Path(NODE_MODULES).resolve()),
@@ -9939,7 +10026,7 @@ class PackageTest(Case):
         folder = pathlib.Path(NODE_MODULES or "")
         missing = [name for names, _ in blocks for name in names if not (
             NODE_MODULES and (folder / "/".join(name.split("/")[:2 if name[0] == "@" else 1])).is_dir())]
-        if missing or not shutil.which("node"):
+        if missing or MODULES_MISSING:
             self.skipTest(MODULES_MISSING or f"AIWEBENGINE_NODE_MODULES has no {', '.join(missing)}")
         scripts = tempfile.TemporaryDirectory(dir=folder.resolve().parent)
         self.addCleanup(scripts.cleanup)
@@ -10437,7 +10524,8 @@ def attack(name, source, seconds):
     print(json.dumps([name, outcome, took, usable is True and intact]), flush=True)
 
 for line in sys.stdin:
-    seconds, in_thread, attacks = json.loads(line)
+    seconds, in_thread, memory, attacks = json.loads(line)
+    aiwebengine.WATCHDOG.max_memory = memory << 20
     def run():
         for name, source in attacks:
             attack(name, source, seconds)
@@ -10448,7 +10536,11 @@ for line in sys.stdin:
         thread.join()
     else:
         run()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource else 0
+    try:                                # what getrusage tells begins with the size of the process that started this one
+        with open("/proc/self/status") as file:
+            peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource else 0
     print(json.dumps(peak // (1024 if sys.platform != "darwin" else 1 << 20)), flush=True)
 """
 
@@ -10482,8 +10574,9 @@ class AttackTestCase(Case):
             process.errors.seek(0)
             return code, process.errors.read()
 
-    def attack(self, attacks, seconds=1.0, in_thread=False):
-        """{name: source} -> {name: outcome}; fails where one crashed, was late or did damage."""
+    def attack(self, attacks, seconds=1.0, in_thread=False, memory=1024):
+        """{name: source} -> {name: outcome}; fails where one crashed, was late or did damage. The process may take
+        `memory` MiB."""
         kind = type(self)
         if kind.process is None:
             errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
@@ -10491,7 +10584,7 @@ class AttackTestCase(Case):
                                             stdout=subprocess.PIPE, stderr=errors, encoding="utf-8")
             kind.process.errors = errors
         with contextlib.suppress(OSError):
-            kind.process.stdin.write(json.dumps([seconds, in_thread, list(attacks.items())]) + "\n")
+            kind.process.stdin.write(json.dumps([seconds, in_thread, memory, list(attacks.items())]) + "\n")
             kind.process.stdin.flush()
         lines = [json.loads(line) for line in itertools.islice(kind.process.stdout, len(attacks) + 1)]
         if len(lines) <= len(attacks):
@@ -10517,7 +10610,7 @@ class AttackTestCase(Case):
 
     def assert_stopped(self, attacks, **options):
         """All of them run into the time limit."""
-        for name, outcome in self.attack(attacks, seconds=0.1, **options).items():
+        for name, outcome in self.attack(attacks, seconds=0.05, **options).items():
             with self.subTest(name):
                 self.assertEqual(outcome, "timeout")
 
@@ -10784,7 +10877,7 @@ class HangTest(AttackTestCase):
             "localeCompare": "'x'.repeat(2 ** 26).localeCompare('x'.repeat(2 ** 26) + 'y')",
             "normalize": "('a' + '\\u0301\\u0316'.repeat(2 ** 22)).normalize('NFC').length",
         }
-        for name, outcome in self.attack(attacks, seconds=0.3).items():
+        for name, outcome in self.attack(attacks, seconds=0.1).items():
             with self.subTest(name):
                 self.assertTrue(outcome in ("timeout", "memory") or outcome[0] in ("error", "value"), outcome)
 
@@ -10798,7 +10891,7 @@ class HangTest(AttackTestCase):
         self.attack({"structuredClone": tree + "structuredClone(a).length", "console.log": tree + "console.log(a)"}, self.ENOUGH)
 
     def test_timers(self):
-        realm = self.closing(aiwebengine.Realm("timers", console=lambda level, text: None))
+        realm = self.closing(aiwebengine.Realm("timers", console=lambda level, text: None, timeout=0.1))
         realm.evaluate("var turns = 0; setInterval(() => { turns++; for (;;); }, 1)", timeout=STUCK)
         self.assertEqual(realm.evaluate("1 + 1", timeout=STUCK), 2)
         error = thrown(aiwebengine.JSError, realm.evaluate, "for (;;) setTimeout(() => {}, 1e9)", timeout=STUCK)
@@ -10820,7 +10913,7 @@ class HangTest(AttackTestCase):
             "many alternatives": "new RegExp(Array(1e5).fill('a').join('|')).test('b')",
             "long text": "/^(a|b)*$/.test('ab'.repeat(1e5))", "long text, lazily": "/^(?:.|\\n)*?x/.test('ab'.repeat(1e5))",
         }
-        for name, outcome in self.attack(attacks).items():
+        for name, outcome in self.attack(attacks, seconds=0.3).items():
             with self.subTest(name):
                 self.assertTrue(outcome == "timeout" or outcome[0] == "value"
                                 or outcome[:2] == ["error", "RangeError"] or outcome[1] == "SyntaxError", outcome)
@@ -10873,8 +10966,8 @@ class DepthTest(AttackTestCase):
         "bound functions": "var f = () => 5; for (var i = 0; i < 5000; i++) f = f.bind(null); try { f() } catch (e) { e.name }",
         "prototypes": "var o = {z: 1}; for (var i = 0; i < 1e5; i++) o = Object.create(o); [o.z, 'q' in o].join()",
         "inspection": "var o = {}; for (var i = 0; i < 1e5; i++) o = {o}; console.log(o); 1",
-        "causes": "var e = new Error('x'); for (var i = 0; i < 1e5; i++) e = new Error('y', {cause: e}); console.log(e); 1",
-        "garbage": "var o = {}; for (var i = 0; i < 5e5; i++) o = {o}; o = null; 1",
+        "causes": "var e = new Error('x'); for (var i = 0; i < 3e4; i++) e = new Error('y', {cause: e}); console.log(e); 1",
+        "garbage": "var o = {}; for (var i = 0; i < 2e5; i++) o = {o}; o = null; 1",
         "promises": "var p = new Promise(() => {}); for (let i = 0; i < 5e4; i++) p = p.then(x => x); p = null; 1",
         "iterators": "function* id(it) { for (const x of it) yield x } var it = [1].values(); for (var i = 0; i < 5e4; i++) "
                      "it = id(it); try { [...it] } catch (e) { e.name }",
@@ -11173,23 +11266,25 @@ class PauseTest(Case):
     STOPPED_WITHIN = 1.0
 
     def test_long_arrays_are_read_and_written_alike_in_slices(self):
+        self.enter(mock.patch.multiple(aiwebengine, SLICE_LENGTH=1 << 12, JSON_PART_CHARACTERS=1 << 12, MIN_JSON_VALUES_IN_PARTS=1 << 13))
         realm = aiwebengine.Realm(console=lambda level, text: None)
-        realm.evaluate("""var longs = Array.from({ length: 14e4 }, (_, i) => [i, null, 'a,b', undefined, 1e21, [i]][i % 6]);
+        realm.evaluate("""var longs = Array.from({ length: 9000 }, (_, i) => [i, null, 'a,b', undefined, 1e21, [i]][i % 6]);
             var text = JSON.stringify({ longs: [longs, 1] })""", timeout=STUCK)
         self.assertEqual(json.loads(realm.evaluate("text")), json.loads(realm.evaluate(
             "'{\"longs\":[[' + longs.map(each => JSON.stringify(each) ?? 'null').join() + '],1]}'", timeout=STUCK)))
         self.assertTrue(realm.evaluate("JSON.stringify(JSON.parse(text)) === text", timeout=STUCK))
-        for bad in ("'[' + '1,'.repeat(2e5) + ']'", "'[,' + '1,'.repeat(2e5) + '1]'", "'[' + '1,'.repeat(2e5) + ',1]'",
-                    "'[' + '1 , '.repeat(2e5) + '1'", "'[' + '1,'.repeat(2e5) + '1 2]'",
-                    "'[' + '1,'.repeat(2e5) + ' '.repeat(7e4) + ',' + ' '.repeat(7e4) + '1]'"):
+        for bad in ("'[' + '1,'.repeat(12500) + ']'", "'[,' + '1,'.repeat(12500) + '1]'", "'[' + '1,'.repeat(12500) + ',1]'",
+                    "'[' + '1 , '.repeat(12500) + '1'", "'[' + '1,'.repeat(12500) + '1 2]'",
+                    "'[' + '1,'.repeat(12500) + ' '.repeat(4400) + ',' + ' '.repeat(4400) + '1]'"):
             with self.subTest(bad):
                 self.assertEqual(realm.evaluate(f"try {{ JSON.parse({bad}); 'read' }} catch (e) {{ e.name }}",
                                                 timeout=STUCK), "SyntaxError")
 
     def test_escapes_are_found_across_the_ends_of_slices(self):
         realm = aiwebengine.Realm(console=lambda level, text: None)
+        self.enter(mock.patch.object(aiwebengine, "SLICE_LENGTH", 1 << 14))
         for shift in range(12):
-            self.assertTrue(realm.evaluate(f"""var plain = 'a'.repeat({(1 << 16) - shift}) + '中 %é'.repeat(1e4)
+            self.assertTrue(realm.evaluate(f"""var plain = 'a'.repeat({(1 << 14) - shift}) + '中 %é'.repeat(2500)
                 decodeURIComponent(encodeURIComponent(plain)) === plain && unescape(escape(plain)) === plain
                     && new URLSearchParams('x=' + encodeURIComponent(plain)).get('x') === plain""", timeout=STUCK))
 
@@ -11383,7 +11478,7 @@ class PauseTest(Case):
         pauses = aiwebengine.COLLECTOR_PAUSES
         with mock.patch.object(pauses, "LONG", 0.0):
             realm = aiwebengine.Realm(console=lambda level, text: None)
-            realm.evaluate("var kept = []; kept.self = kept; for (let i = 0; i < 2e5; i++) kept.push([kept])", timeout=STUCK)
+            realm.evaluate("var kept = []; kept.self = kept; for (let i = 0; i < 5e4; i++) kept.push([kept])", timeout=STUCK)
             gc.collect()
             self.assertTrue(pauses.has_kept)
             watched = weakref.ref(realm.globals[aiwebengine.global_name("kept")])
@@ -11399,10 +11494,10 @@ class PauseTest(Case):
             time.sleep(0.6)
         self.assertIsNone(watched())
 
-    #: Graphs of some 50 MiB, as a call that is stopped leaves them.
-    GRAPHS = ("Array.from({ length: 3e5 }, () => ({ a: [1] }))", "new Map(Array.from({ length: 2e5 }, (_, i) => [i, { i }]))",
-              "(() => { let a = null; for (let i = 0; i < 3e5; i++) a = { a }; return a })()",
-              "Array.from({ length: 2e5 }, (_, i) => () => [i])", "Array.from({ length: 300 }, () => Array.from({ length: 1e3 }, () => [{}]))",
+    #: Graphs of some 25 MiB, as a call that is stopped leaves them.
+    GRAPHS = ("Array.from({ length: 12e4 }, () => ({ a: [1] }))", "new Map(Array.from({ length: 2e5 }, (_, i) => [i, { i }]))",
+              "(() => { let a = null; for (let i = 0; i < 12e4; i++) a = { a }; return a })()",
+              "Array.from({ length: 12e4 }, (_, i) => () => [i])", "Array.from({ length: 120 }, () => Array.from({ length: 1e3 }, () => [{}]))",
               "(() => { const o = {}; for (let i = 0; i < 2e5; i++) o['k' + i] = {}; return o })()")
 
     def test_a_large_graph_is_freed_in_slices_and_what_others_hold_stays(self):
@@ -11524,7 +11619,7 @@ class PauseTest(Case):
         realm = aiwebengine.Realm(console=lambda level, text: None)
         realm.evaluate("""var made = (() => { const all = [], f = () => all; all.push(all, f, { all })
             function* g() { yield all } const it = g(); it.next(); it.it = it
-            for (let i = 0; i < 2e5; i++) all.push([all]); return [all, it, { it }] })(); 0""", timeout=STUCK)
+            for (let i = 0; i < 5e4; i++) all.push([all]); return [all, it, { it }] })(); 0""", timeout=STUCK)
         made = realm.globals[aiwebengine.global_name("made")]
         watched = [weakref.ref(each) for each in made.items]
         del made
@@ -11575,11 +11670,11 @@ class PauseTest(Case):
         for name, (setup, call) in LARGEST_CALLS.items():
             with self.subTest(name):
                 for attempt in range(3):        # what comes once may be the machine's; what comes again is ours
-                    pause, end, took = longest_pause(setup, call, 0.15)
-                    if pause < self.LONGEST and took < 0.15 + self.STOPPED_WITHIN:
+                    pause, end, took = longest_pause(setup, call, 0.1)
+                    if pause < self.LONGEST and took < 0.1 + self.STOPPED_WITHIN:
                         break
                 self.assertLess(pause, self.LONGEST)
-                self.assertLess(took, 0.15 + self.STOPPED_WITHIN)
+                self.assertLess(took, 0.1 + self.STOPPED_WITHIN)
                 self.assertIn(end, ("TimeoutError", "RangeError", "OutOfMemoryError"))
 
 
@@ -11655,9 +11750,9 @@ class MemoryTest(AttackTestCase):
 
     def assert_bounded(self, source, *outcomes):
         self.end_process()
-        outcome = self.attack({"it": source}, seconds=2)["it"]
+        outcome = self.attack({"it": source}, seconds=2, memory=256)["it"]
         self.assertIn(outcome if isinstance(outcome, str) else outcome[1], outcomes)
-        self.assertLess(self.memory, 1700)
+        self.assertLess(self.memory, 900)
 
     def test_length_limits(self):
         self.assert_errors({
@@ -11666,10 +11761,12 @@ class MemoryTest(AttackTestCase):
             "replaceAll": "'x'.repeat(1e5).replaceAll('x', 'x'.repeat(1e5))",
             "replace": "'x'.repeat(1e4).replace(/x/g, \"$`$'\".repeat(1e4))",
             "JSON": "JSON.stringify(Array(2 ** 16).fill('x'.repeat(2 ** 20)))",
-            "Array": "new Array(2 ** 32)", "spread": "var a = [1]; for (;;) a = a.concat(a)",
+            "Array": "new Array(2 ** 32)",
             "BigInt power": "2n ** (2n ** 40n)", "BigInt shift": "1n << (2n ** 70n)",
             "BigInt text": "BigInt('1'.repeat(1e6))", "BigInt.asUintN": "BigInt.asUintN(2 ** 53 - 1, -1n)",
         }, "RangeError")
+        self.end_process()              # what the others have left counts as memory in use
+        self.assert_errors({"spread": "var a = [1]; for (;;) a = a.concat(a)"}, "RangeError")
 
     def test_strings(self):
         self.assert_bounded("var a = []; for (;;) a.push('x'.repeat(2 ** 20) + a.length)", "memory", "timeout")
@@ -12471,7 +12568,7 @@ class Js2PyEngineTest(Case):
                    "[2, 1].sort(function () { for (;;) {} })"]
         for source in endless:
             started = time.monotonic()
-            self.assertIsInstance(self.error(source, timeout=0.3), aiwebengine.ScriptTimeout, source)
+            self.assertIsInstance(self.error(source, timeout=0.1), aiwebengine.ScriptTimeout, source)
             self.assertLess(time.monotonic() - started, STUCK, source)
             self.assertEqual(self.evaluate("1 + 1"), 2)
 
@@ -12847,7 +12944,7 @@ class Js2PyServerTest(ServerCase):
 
     def test_other_scripts_are_served_while_one_hangs(self):
         self.serve({"a.js": "routeRegistry.registerRoute('/hang', function () { for (;;) {} });",
-                    "b.js": "routeRegistry.registerRoute('/b', function () { return 'b'; });"}, handler_timeout=2)
+                    "b.js": "routeRegistry.registerRoute('/b', function () { return 'b'; });"}, handler_timeout=1)
         thread = in_thread(self.get, "/hang")
         self.assertEqual(self.get("/b")[2], "b")
         thread.join()
@@ -14926,11 +15023,11 @@ class GraphQLLimitsTest(Case):
         long = {"v": 1, "t": "x" * 1_000_000}
         for name, value, text, found in (
                 ("values", tree, "{ n { n { n { n { n { v } } } } } }", "too large"),
-                ("errors", {"n": [{"v": "x"}] * 200_000}, "{ n { n { v } } }", "too large"),
+                ("errors", {"n": [{"v": "x"}] * 20_000}, "{ n { n { v } } }", "too large"),
                 ("text in many places", {"n": [long] * 10_000}, "{ n { n { t } } }", "too large"),
                 ("text that JSON writes longer", {"n": [{"t": '"' * 1_000_000}] * 50}, "{ n { n { t } } }", "too large"),
-                ("many values", {"n": [tree] * 300_000}, "{ n { n { v } } }", None)):
-            with self.subTest(name):
+                ("many values", {"n": [tree] * 30_000}, "{ n { n { v } } }", None)):
+            with self.subTest(name), mock.patch.object(aiwebengine, "MAX_GRAPHQL_VALUES", 200_000):
                 service = aiwebengine.GraphQLService()
                 service.register("query", "n", "type Node { n: [Node] v: Int t: String } type Query { n: Node }",
                                  lambda args, info: value)
@@ -16485,7 +16582,7 @@ class StorageFileTest(ServerCase):
 
     def test_what_was_acknowledged_survives_kill(self):
         first = 0
-        for _ in range(10):
+        for _ in range(5):
             process = self.writer(first, 1 << 30)
             lines = iter(process.stdout.readline, b"")
             for _, line in zip(range(20 + random.randrange(60)), lines):
@@ -19082,7 +19179,7 @@ class ScriptTest(ServerCase):
 
     def test_another_script_is_served_while_one_is_stuck(self):
         self.serve({"stuck.js": "routeRegistry.registerRoute('/stuck', () => { console.log('here'); for (;;) {} });",
-                    "free.js": "routeRegistry.registerRoute('/free', () => 'free');"}, handler_timeout=5.0)
+                    "free.js": "routeRegistry.registerRoute('/free', () => 'free');"}, handler_timeout=2.0)
         answers = []
         thread = in_thread(lambda: answers.append(self.get("/stuck")[0]))
         self.eventually(lambda: "here" in self.output.getvalue())
@@ -19211,7 +19308,7 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
         self.assertEqual(self.get_json("/key"), ["value", "undefined", ["KEY"]])
 
     def test_no_log_page_or_answer_of_the_server_shows_a_value(self):
-        token = "tok-en:0123"
+        token = "tok-en:0q1v2x"         # whose parts are in no address, time or random id
         self.serve_settings(self.SCRIPT + "console.log(env, [env.KEY], JSON.stringify(env), 'at ' + env.TOKEN);",
                             {"KEY": self.SECRET, "TOKEN": token, "SHORT": "abc"}, reload=True)
         self.assertEqual(self.get_json("/key")[0], self.SECRET)         # what a script answers is its own affair
@@ -19229,7 +19326,7 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
         shown["log"] = self.output.getvalue()
         for where, text in shown.items():
             with self.subTest(where):
-                for part in ("sword", "fish", "söns", "s\\u00f6ns", "0123", "%3A0123"):
+                for part in ("sword", "fish", "söns", "s\\u00f6ns", "0q1v2x", "%3A0q1v2x"):
                     self.assertNotIn(part, text)
         for where in ("page", "json", "graphql", "evaluate", "thrown", "log", "live", "events requests", "events script&name=app.js"):
             self.assertIn("[env.KEY]", shown[where], where)
@@ -22025,6 +22122,7 @@ class HostileClientTest(ServerCase):
         self.addCleanup(tracemalloc.stop)
         self.assertEqual(len(aiwebengine.parse_pairs("a=" + "%41" * (10 << 17), "form")["a"][0]), 10 << 17)
         self.assertLess(tracemalloc.get_traced_memory()[1], 60 << 20)       # a list of all escapes: 300 MiB
+        tracemalloc.stop()
         self.serve(self.SOURCE)
         for path, content_type in (("/echo", "application/json"), ("/graphql", "application/json")):
             status, _, text = self.post(path, "[" + "{}," * 1_100_000 + "1]", {"Content-Type": content_type})
@@ -22465,7 +22563,7 @@ class FaultTest(ServerCase):
 
     @needs_signals
     def test_sigterm_ends_a_busy_server_soon(self):
-        port, process = self.spawn(self.SOURCE, "--log-level", "error", "--handler-timeout", "1")
+        port, process = self.spawn(self.SOURCE, "--log-level", "error", "--handler-timeout", "0.3")
         clients = [self.client(port) for _ in range(50)]
         stop = threading.Event()
 
@@ -27025,10 +27123,10 @@ class ScriptTestsTest(ServerCase):
             assert.equal(client.messages.length, 0);
             await clock.advance(1);
             assert.deepEqual(client.messages.map(({ data }) => data), [{ ticks: 1, now: start + 1000 }]);
-            await clock.advance(3600_000);
-            assert.equal(client.messages.length, 3601);
-            assert.equal(clock.now, start + 3601_000);
-            assert.deepEqual((await request("/ticks/count")).json, { ticks: 3601, now: clock.now, since: 3601_000 });
+            await clock.advance(600_000);
+            assert.equal(client.messages.length, 601);
+            assert.equal(clock.now, start + 601_000);
+            assert.deepEqual((await request("/ticks/count")).json, { ticks: 601, now: clock.now, since: 601_000 });
         """, chat=self.CLOCKWORK)
 
     def test_waiting_moves_the_clock_to_the_next_timer(self):
@@ -28265,9 +28363,14 @@ class DocumentationTest(ServerCase):
                                     or said == "chat.test.js of the examples" or re.fullmatch(r"[\w./-]+\.(?:[jt]sx?|html|json)", said))
 
     def test_the_scripts_of_every_page_load_without_a_warning_and_their_tests_pass(self):
+        served = []
         for page, text in self.pages().items():
+            files = self.folder_of_page(text)
+            if files in served:         # the examples again
+                continue
+            served.append(files)
             with self.subTest(page):
-                self.serve(self.folder_of_page(text))
+                self.serve(files)
                 self.assertEqual(self.server.app.failures, {})
                 self.assertNotIn("warning:", self.output.getvalue())
                 self.assertNotIn("error:", self.output.getvalue())
@@ -28308,8 +28411,10 @@ class DocumentationTest(ServerCase):
 
     def test_every_command_is_one_that_works(self):
         for page, text in self.pages().items():
-            self.serve(self.folder_of_page(text))
-            for command, below in self.commands(text):
+            commands = list(self.commands(text))
+            if any(command.startswith("curl") for command, _ in commands):
+                self.serve(self.folder_of_page(text))
+            for command, below in commands:
                 with self.subTest(page, command=command):
                     words = shlex.split(command.partition(" > ")[0])
                     if words[0] == "curl":
@@ -30884,7 +30989,7 @@ class EditorInTheBrowser(InBrowser, ServerCase):
 
     def test_files_are_made_renamed_and_deleted(self):
         page = self.edit(files={"app.js": self.APP, "public/a.html": "<p>"})
-        self.assertEqual(page.text("#edit-files").split(), ["app.js", "public/a.html"])
+        page.wait_for("document.getElementById('edit-files').innerText.split(/\\s+/).join() === 'app.js,public/a.html'")
         page.click("#edit-new")
         page.type("#ask-name", "../x.js")
         page.click("#ask-yes")
@@ -30902,7 +31007,7 @@ class EditorInTheBrowser(InBrowser, ServerCase):
         self.see(page, "#edit-files", "lib/other.js")
         page.click("#edit-files a")
         page.wait_for("current?.name === 'app.js'")
-        self.assertEqual(page.text("#edit-files .changed"), "lib/other.js")
+        self.see(page, "#edit-files .changed", "lib/other.js")
         page.evaluate("history.back()")
         page.wait_for("current?.name === 'lib/other.js'")
         self.assertEqual(self.text_of(page), "export let a;")
