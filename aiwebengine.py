@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,219
-          Nodes of Python                                                                218
-          Functions and their variables                                                  565
+    10  Code generator                                                                 5,230
+          Nodes of Python                                                                219
+          Functions and their variables                                                  575
           Statements                                                                     215
           Loops, jumps and try                                                           655
           Destructuring                                                                  176
