@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,100
+     6  Parser                                                                         4,101
           Parser: names and scopes                                                       266
           Parser: statements                                                             496
           Parser: functions                                                              164
@@ -40,7 +40,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parsing a source text                                                          117
           Parser: types of TypeScript                                                    636
           Parser: declarations of TypeScript                                             458
-          Parser: enums and namespaces                                                   257
+          Parser: enums and namespaces                                                   258
           Parser: elements of JSX                                                        364
           From TypeScript and JSX to JavaScript                                           60
      7  Scope analysis                                                                 1,411
@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,205
-          Nodes of Python                                                                201
-          Functions and their variables                                                  565
+    10  Code generator                                                                 5,230
+          Nodes of Python                                                                219
+          Functions and their variables                                                  575
           Statements                                                                     215
           Loops, jumps and try                                                           655
           Destructuring                                                                  176
@@ -76,7 +76,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Compiling a source text                                                        535
           Keeping compiled packages                                                      121
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,343
+    11  Built-ins of the language                                                      9,310
           Helpers shared by the built-ins                                                 92
           Object                                                                         308
           Function                                                                       152
@@ -131,7 +131,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array.fromAsync                                                                 42
           Disposal of resources                                                          155
           JSON: parsing                                                                  427
-          JSON: writing                                                                  341
+          JSON: writing                                                                  344
           Reflect                                                                         68
           Proxy                                                                          268
           Global functions and values                                                     93
@@ -154,7 +154,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    50
-    13  Intl                                                                           3,373
+    13  Intl                                                                           3,370
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
@@ -162,7 +162,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.Locale                                                                    198
           Plural rules                                                                    30
           Intl.NumberFormat                                                              467
-          Intl.DateTimeFormat                                                            446
+          Intl.DateTimeFormat                                                            443
           Intl.Collator                                                                  102
           Intl.PluralRules                                                                54
           Intl.ListFormat                                                                 62
@@ -170,7 +170,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         62
           Intl.DisplayNames                                                              170
           Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           3,920
+    14  Functions of the web                                                           3,932
           Inspection                                                                     583
           console: formatting                                                             91
           console: tables                                                                 79
@@ -184,7 +184,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                133
           crypto and performance                                                          37
           Timers and microtasks                                                           47
-          AbortController and AbortSignal                                                149
+          AbortController and AbortSignal                                                161
           Headers                                                                        147
           Blob, File and FormData                                                        221
           crypto.subtle                                                                  117
@@ -5324,10 +5324,12 @@ class TypeScriptParser(TypeParser):
 # -- Parser: enums and namespaces --------------------------------------------------------
 
 def _literal_text(value):
-    """A number as a literal."""
-    if isinstance(value, float):
-        return "NaN" if value != value else repr(value).replace("inf", "Infinity")
-    return str(value)
+    """A number as a literal, which is also its text unless it is -0."""
+    value = float(value)
+    if value.is_integer() and abs(value) < 1e21:
+        return "-0" if str(value) == "-0.0" else str(int(value))
+    text = repr(value).replace("inf", "Infinity").replace("nan", "NaN").replace("e-0", "e-")
+    return format(decimal.Decimal(text), "f") if text.endswith(("e-5", "e-6")) else text
 
 
 def _signed(value):
@@ -5481,7 +5483,7 @@ class EnumParser(TypeScriptParser):
             parts = [self.fold(part, name, members) for part in node.expressions]
             if None in parts:
                 return None
-            texts = [part if isinstance(part, str) else _literal_text(part) for part in parts]
+            texts = [part if isinstance(part, str) else _literal_text(part or 0) for part in parts]
             return "".join(q.cooked + t for q, t in zip(node.quasis, [*texts, ""]))
         if kind is Identifier:
             return members.get(node.name)
@@ -5494,7 +5496,7 @@ class EnumParser(TypeScriptParser):
             value = self.fold(node.argument, name, members)
             if value is None or isinstance(value, str):
                 return None
-            return {"-": operator.neg, "+": operator.pos, "~": lambda v: ~_signed(v)}.get(
+            return {"-": lambda v: -float(v), "+": operator.pos, "~": lambda v: ~_signed(v)}.get(
                 node.operator, lambda v: None)(value)
         if kind is not BinaryExpression or node.operator not in _FOLDED:
             return None
@@ -5503,12 +5505,11 @@ class EnumParser(TypeScriptParser):
             return None
         if isinstance(left, str) or isinstance(right, str):
             return None if node.operator != "+" else "".join(
-                side if isinstance(side, str) else _literal_text(side) for side in (left, right))
+                side if isinstance(side, str) else _literal_text(side or 0) for side in (left, right))
         try:
-            value = _FOLDED[node.operator](left, right)
-        except (ArithmeticError, ValueError):
+            return float(_FOLDED[node.operator](float(left), float(right)))
+        except (ArithmeticError, ValueError, TypeError):    # such as a complex number
             return None
-        return int(value) if isinstance(value, float) and value.is_integer() else value
 
     # -- namespaces ----
 
@@ -10064,10 +10065,21 @@ class Jump:
 
 # -- Nodes of Python ---------------------------------------------------------------------
 
+_new_node = ast.AST.__new__
+
+
+def made_node(kind, attributes):
+    """A node of a class of `ast` from a fresh dict of its attributes: the class itself would take twice as
+    long, for it looks at its fields each time."""
+    node = _new_node(kind)
+    node.__dict__ = attributes
+    return node
+
+
 #: {part}, {part!r} in a template.
 _TEMPLATE_PART = re.compile(r"\{(\w+)(!r)?\}")
 #: What the text that makes a template's nodes finds: the classes of `ast`, and nodes without place (Load_ …).
-_TEMPLATE_NAMES = dict(vars(ast))
+_TEMPLATE_NAMES = {**vars(ast), "made_node": made_node}
 
 
 @functools.cache
@@ -10090,20 +10102,27 @@ def template_code(node):
         return "[" + ", ".join(map(template_item, node)) + "]"
     if not isinstance(node, ast.AST):
         return repr(node)
-    kind, place = type(node).__name__, ", lineno=line, col_offset=column"
+    kind = type(node).__name__
     if isinstance(node, ast.Name):
         role, _, part = node.id.partition("_")
         if role == "const" and part:
-            return f"Constant({part}{place})"
+            return made_node_code("Constant", {"value": part})
         if role == "part" and part:
-            return f"(Name({part}, {template_code(node.ctx)}{place}) if type({part}) is str else {part})"
+            name = made_node_code("Name", {"id": part, "ctx": template_code(node.ctx)})
+            return f"({name} if type({part}) is str else {part})"
     if not node._fields and not node._attributes:
         _TEMPLATE_NAMES.setdefault(kind + "_", node)
         return kind + "_"
-    fields = [template_code(getattr(node, field, None)) + ", " for field in node._fields]
+    fields = {field: template_code(getattr(node, field, None)) for field in node._fields}
     if isinstance(node, ast.Constant):
-        del fields[1:]                  # the kind of a literal
-    return f"{kind}({''.join(fields)}{'lineno=line, col_offset=column' if node._attributes else ''})"
+        del fields["kind"]              # of a literal
+    return made_node_code(kind, fields, bool(node._attributes))
+
+
+def made_node_code(kind, fields, has_place=True):
+    place = {"lineno": "line", "col_offset": "column"} if has_place else {}
+    parts = ", ".join(f"'{field}': {code}" for field, code in {**fields, **place}.items())
+    return f"made_node({kind}, {{{parts}}})"
 
 
 def template_item(node):
@@ -10112,7 +10131,7 @@ def template_item(node):
     if isinstance(inner, ast.Name) and inner.id.startswith("part_"):
         part = inner.id[5:]
         return "*" + part if isinstance(node, ast.Starred) else \
-            f"*({part} if type({part}) is list else [Expr({part}, lineno=line, col_offset=column)])"
+            f"*({part} if type({part}) is list else [{made_node_code('Expr', {'value': part})}])"
     return template_code(node)
 
 
@@ -10144,12 +10163,16 @@ class NodeMaker:
         #: Python name of a variable that never changes -> the place, after it was set, for a second variable:
         #: the dict of properties of an ordinary object (which stays the same dict), empty for anything else.
         self.dict_places = {}
+        self.places = []              # all of them, each with the statements in which it stands
         self.listless = set()
 
-    def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script (but for the commonest three)."""
-        made = kind(*fields)
-        made.lineno, made.col_offset = self.line, self.column
+    def node(self, kind, *values, **fields):
+        """A node of a class of `ast`, at the current place in the script. Fields are set faster by name."""
+        if values:
+            fields.update(zip(kind._fields, values))
+        fields["lineno"], fields["col_offset"] = self.line, self.column
+        made = _new_node(kind)
+        made.__dict__ = fields
         return made
 
     def python(self, template, **parts):
@@ -10160,24 +10183,22 @@ class NodeMaker:
         self.out += python_template(template)(self.line, self.column, **parts)
 
     def name(self, id):
-        made = ast.Name(id, _LOAD)
-        made.lineno, made.col_offset = self.line, self.column
+        made = _new_node(ast.Name)
+        made.__dict__ = {"id": id, "ctx": _LOAD, "lineno": self.line, "col_offset": self.column}
         return made
 
     def store(self, id):
-        return self.node(ast.Name, id, _STORE)
+        return self.node(ast.Name, id=id, ctx=_STORE)
 
     def const(self, value):
-        made = ast.Constant(value)
-        made.lineno, made.col_offset = self.line, self.column
+        made = _new_node(ast.Constant)
+        made.__dict__ = {"value": value, "lineno": self.line, "col_offset": self.column}
         return made
 
     def call(self, helper, *args):
-        line, column = self.line, self.column
-        name = ast.Name(helper, _LOAD)
-        name.lineno, name.col_offset = line, column
-        made = ast.Call(name, list(args), [])
-        made.lineno, made.col_offset = line, column
+        made = _new_node(ast.Call)
+        made.__dict__ = {"func": self.name(helper), "args": list(args), "keywords": [],
+                         "lineno": self.line, "col_offset": self.column}
         return made
 
     def last_of(self, *values):
@@ -10185,48 +10206,48 @@ class NodeMaker:
         return self.subscript(self.tuple(*values), self.const(len(values) - 1))
 
     def apply(self, function, args):
-        return self.node(ast.Call, function, args, [])
+        return self.node(ast.Call, func=function, args=args, keywords=[])
 
     def attribute(self, value, attr):
-        return self.node(ast.Attribute, value, attr, _LOAD)
+        return self.node(ast.Attribute, value=value, attr=attr, ctx=_LOAD)
 
     def subscript(self, value, index):
-        return self.node(ast.Subscript, value, index, _LOAD)
+        return self.node(ast.Subscript, value=value, slice=index, ctx=_LOAD)
 
     def walrus(self, id, value):
         return self.python("({id} := {value})", id=id, value=value)
 
     def either(self, test, then, otherwise):
-        return self.node(ast.IfExp, test, then, otherwise)
+        return self.node(ast.IfExp, test=test, body=then, orelse=otherwise)
 
     def compare(self, left, op, right):
-        return self.node(ast.Compare, left, [op], [right])
+        return self.node(ast.Compare, left=left, ops=[op], comparators=[right])
 
     def chain(self, first, *rest):
         """first op value op value …, as (op, value) pairs."""
         return self.node(ast.Compare, first, [op for op, _ in rest], [value for _, value in rest])
 
     def both(self, *values):
-        return self.node(ast.BoolOp, _AND, list(values))
+        return self.node(ast.BoolOp, op=_AND, values=list(values))
 
     def any_of(self, *values):
-        return self.node(ast.BoolOp, _OR, list(values))
+        return self.node(ast.BoolOp, op=_OR, values=list(values))
 
     def negated(self, value):
-        return self.node(ast.UnaryOp, _NOT, value)
+        return self.node(ast.UnaryOp, op=_NOT, operand=value)
 
     def operate(self, left, operator, right):
-        return self.node(ast.BinOp, left, _BIN_OPS[operator], right)
+        return self.node(ast.BinOp, left=left, op=_BIN_OPS[operator], right=right)
 
     def tuple(self, *values):
-        return self.node(ast.Tuple, list(values), _LOAD)
+        return self.node(ast.Tuple, elts=list(values), ctx=_LOAD)
 
     def first_of(self, *values):
         """Evaluates all, gives the first."""
         return self.subscript(self.tuple(*values), self.const(0))
 
     def starred(self, value):
-        return self.node(ast.Starred, value, _LOAD)
+        return self.node(ast.Starred, value=value, ctx=_LOAD)
 
     def type_is(self, value, name):
         return self.compare(self.call("type", value), _IS, self.name(name))
@@ -10235,15 +10256,13 @@ class NodeMaker:
         self.out.append(statement)
 
     def emit_value(self, value):
-        self.out.append(self.node(ast.Expr, value))
+        self.out.append(self.node(ast.Expr, value=value))
 
     def emit_assign(self, id, value):
-        line, column = self.line, self.column
-        self.out.append(ast.Assign([ast.Name(id, _STORE, lineno=line, col_offset=column)], value,
-                                   lineno=line, col_offset=column))
+        self.out.append(self.node(ast.Assign, targets=[self.store(id)], value=value))
 
     def emit_if(self, test, body, orelse=()):
-        self.out.append(self.node(ast.If, test, body or [self.passing()], list(orelse)))
+        self.out.append(self.node(ast.If, test=test, body=body or [self.passing()], orelse=list(orelse)))
 
     def passing(self):
         return self.node(ast.Pass)
@@ -10377,7 +10396,7 @@ class FunctionEmitter(NodeMaker):
         optional, rest, patterns = self.plan_parameters(node)
         prologue = self.out = []
         self.prologue(node, scope, patterns)
-        params_done = len(prologue)
+        self.out = []
         self.emit_python("if interrupt: stop()")
         if node.expression:
             self.at(node.body)
@@ -10385,9 +10404,9 @@ class FunctionEmitter(NodeMaker):
         else:
             self.function_body(node.body.body, scope.body)
         self.at(node)
-        body = self.out
-        if self.jump_codes:
-            body[params_done:params_done] = self.python("jump = 0")
+        self.drop_places()
+        params_done = len(prologue)
+        body = prologue + (self.python("jump = 0") if self.jump_codes else []) + self.out
         if node.is_generator or node.is_async:
             body = self.generator_body(node, body, params_done)
         self.at(node)
@@ -10692,9 +10711,16 @@ class FunctionEmitter(NodeMaker):
                 self.listless.add(variable.python)      # it begins with holes, and may get a list of its own
 
     def make_place(self, python):
-        place = self.node(ast.If, self.const(False), [self.passing()], [])
+        place = self.node(ast.If, test=self.const(False), body=[self.passing()], orelse=[])
         self.dict_places[python] = place
+        self.places.append((place, self.out))
         self.emit(place)
+
+    def drop_places(self):
+        """Removes places that nothing used: CPython need not compile them."""
+        for place, statements in self.places:
+            if not place.test.value and place in statements:
+                statements.remove(place)
 
     def dict_of(self, obj):
         """The name of the dict that goes with a variable, or None."""
@@ -10733,15 +10759,18 @@ class FunctionEmitter(NodeMaker):
         name = obj.id + suffix
         if not place.test.value:
             place.test, place.body = self.const(True), []
-            if otherwise is not None:
-                place.body = self.python("""
-                    try: pass
-                    except AttributeError: pass""")
-        body = place.body if otherwise is None else place.body[0].body
+        body = place.body
+        if otherwise is not None:
+            guarded = [made for made in body if isinstance(made, ast.Try)] or self.python("""
+                try: pass
+                except AttributeError: pass""")
+            if guarded[0] not in body:
+                body += guarded
+            body = guarded[0].body
         if not any(isinstance(made, ast.Assign) and made.targets[0].id == name for made in body):
             body.append(self.node(ast.Assign, [self.store(name)], value))
             if otherwise is not None:
-                place.body[0].handlers[0].body.append(
+                guarded[0].handlers[0].body.append(
                     self.node(ast.Assign, [self.store(name)], self.name(otherwise)))
         return self.name(name)
 
@@ -23966,17 +23995,20 @@ def unwrapped(value):
 def circular_error(cycle, key):
     """The TypeError for a structure that contains itself. `cycle` lists (key, object) pairs, the
     first object being the one that the property `key` of the last one leads back to."""
-    def step(name):
-        return f"index {name}" if array_index(name) >= 0 else f"property '{name}'"
+    def step(holder, name):
+        if isinstance(holder, JSArray) and array_index(name) >= 0:
+            return f"index {name}"
+        return f"property '{name}'" if name else "<anonymous>"
 
     def made_by(obj):
         return f"object with constructor '{constructor_name(obj) or 'Object'}'"
     lines = ["Converting circular structure to JSON", f"    --> starting at {made_by(cycle[0][1])}"]
     shown = min(len(cycle), 1 + CIRCULAR_LINES)
-    middle = [f"    |     {step(name)} -> {made_by(obj)}" for name, obj in cycle[1:]]
+    middle = [f"    |     {step(holder, name)} -> {made_by(obj)}"
+              for (_, holder), (name, obj) in zip(cycle, cycle[1:])]
     if len(cycle) > shown + 1:
         middle = middle[:CIRCULAR_LINES] + ["    |     ..."] + middle[-1:]
-    return JSTypeError("\n".join(lines + middle + [f"    --- {step(key)} closes the circle"]))
+    return JSTypeError("\n".join(lines + middle + [f"    --- {step(cycle[-1][1], key)} closes the circle"]))
 
 
 def json_stringify(realm, value, replacer=undefined, space=undefined):
@@ -30270,34 +30302,29 @@ def is_text_field(text):
     return text[0] in "GEcBazvO" or text[0] in "ML" and len(text) > 2
 
 
-def field_distance(wanted, there):
-    """How far two forms of a field are from each other (ICU's DateTimePatternGenerator)."""
-    def rank(text):
-        if not is_text_field(text):
-            return 0x100 + len(text)
-        return {4: -0x104, 5: -0x101}.get(len(text), -0x103)
-    return abs(rank(wanted) - rank(there))
+def field_rank(text):
+    """Where a form of a field stands among all: the nearer, the more alike (ICU)."""
+    if not is_text_field(text):
+        return 0x100 + len(text)
+    return {4: -0x104, 5: -0x101}.get(len(text), -0x103)
 
 
 def best_format(data, wanted):
     """(pattern, fields of the skeleton, missing letters) of the nearest format for {letter: text}."""
-    best = None
-    for fields, pattern in date_formats(data):
-        distance = 0
-        for letter in wanted.keys() | fields.keys():
-            if letter not in fields:
-                distance += 0x1000
-            elif letter not in wanted:
-                distance += 0x10000
-            else:
-                distance += field_distance(wanted[letter], fields[letter])
-        if best is None or distance < best[0]:
-            best = distance, pattern, fields
-    return best[1], best[2], [letter for letter in wanted if letter not in best[2]]
+    best, nearest = None, math.inf
+    ranks = {letter: field_rank(text) for letter, text in wanted.items()}
+    for entry in date_formats(data):
+        distance = 0x1000 * len(ranks)
+        for letter, rank in entry[2]:
+            distance += abs(ranks[letter] - rank) - 0x1000 if letter in ranks else 0x10000
+        if distance < nearest:
+            best, nearest = entry, distance
+    fields, pattern, _ = best
+    return pattern, fields, [letter for letter in wanted if letter not in fields]
 
 
 def date_formats(data):
-    """[(fields, pattern)] of all formats of a locale, those of the styles among them."""
+    """[(fields, pattern, ranks of the fields)] of all formats of a locale, those of the styles among them."""
     formats = data.kept.get("all formats")
     if formats is None:
         named = {text: text for text in "GyMEdBhHmsSz"}
@@ -30311,8 +30338,10 @@ def date_formats(data):
             if base not in bases:
                 bases.append(base)
                 styles += [(fields, pattern)] * all([fields != each for each, _ in formats])
-        data.kept["all formats"] = formats = sorted(styles + formats, key=lambda each: min(
-            each[0], key="GyMEdBhHmsSz".index))
+        formats = sorted(styles + formats, key=lambda each: min(each[0], key="GyMEdBhHmsSz".index))
+        data.kept["all formats"] = formats = [
+            (fields, pattern, [(letter, field_rank(text)) for letter, text in fields.items()])
+            for fields, pattern in formats]
     return formats
 
 
@@ -33876,19 +33905,31 @@ def global_queue_microtask(realm, this, callback=undefined, *_):
 # -- AbortController and AbortSignal -----------------------------------------------------
 
 class JSAbortSignal(JSObject):
-    """DOM, 3.2. `listeners` are (function or object, once), `steps` what the engine does at an abort."""
+    """DOM, 3.2. `listeners` are (function or object, once), `steps` what the engine does at an abort,
+    `dependents` the signals of AbortSignal.any() that wait for this one."""
 
     __slots__, __init__ = object_attributes(
-        "; aborted=False reason=undefined listeners=[] steps=[] handler=null")
+        "; aborted=False reason=undefined listeners=[] steps=[] dependents=[] handler=null")
     class_name = "AbortSignal"
 
     def abort(self, realm, reason):
-        """Signal abort: the steps of the engine first, then what scripts wait with."""
+        """Signal abort: all that depend on it are aborted before scripts hear of it."""
         if self.aborted:
             return
         self.aborted = True
         self.reason = new_dom_exception(realm, "This operation was aborted", "AbortError") \
             if reason is undefined else reason
+        aborted = [self]
+        for signal in aborted:
+            for other in signal.dependents:
+                if not other.aborted:
+                    other.aborted, other.reason = True, self.reason
+                    aborted.append(other)
+        for signal in aborted:
+            signal.run_steps(realm)
+
+    def run_steps(self, realm):
+        """The steps of the engine first, then what scripts wait with."""
         steps, self.steps = self.steps, []
         for step in steps:
             step()
@@ -34003,7 +34044,7 @@ def abort_signal_any(realm, this, signals=undefined, *_):
             signal.abort(realm, source.reason)
             return signal
     for source in sources:
-        source.when_aborted(lambda source=source: signal.abort(realm, source.reason))
+        source.dependents.append(signal)
     return signal
 
 
@@ -45523,7 +45564,7 @@ def _coerce_id(value):
     if isinstance(value, str):
         return value
     number = _whole_number(value)
-    if number is None:
+    if number is None or not _is_finite(number):
         raise _cannot_represent("ID cannot represent value", value)
     return str(number) if abs(number) < 10 ** 21 else _number_text(float(number))
 

@@ -656,10 +656,12 @@ RECORDED = {
         94e8 5d41 9a81 839a 566e 251e 0bbe 2ad0 4911 ef6a 3333 0934 f405 03cf c345 540d e732 94e6 011d 0668
         6b4a 31e6 2e87 bb05 b0ef 1e9b b82e 6309 efc6 954a 995e 9a89 e0b8 2ad0 f299 c0f8 9ceb 0b21 12ee cb76
         bdbc a420 6c21 ad78 2221 f508 2764 a6d0 7b4c 7813 3483 f21d 7813 6d96 b444 e121 4606 fd10 3da7 c701
-        2e90 14c2 78ed 607c a753 a753 2c89 5992 bfd1 d2ba bddf dafe a753 bddf 1ca1 3069 7144 7d2e 7b76 89da
-        500f d6f0 270a 4463 20ba a294 3ea6 862e 5907 848c 6eb2 0d23 f09f c3e6 b176 8928 b318 11ec 9c34 f5a5
-        cd70 b444 6a04 77f4 b444 cdae 4e39 335f 57df 7f46 47be 1a51 53f2 aa46 4a85 2b22 0c97 5267 654b 07ea
-        2c27 885d 1c6e 6270 e121 da99 2d27 34d4""",
+        2e90 14c2 78ed 607c a753 a753 2c89 5992 bfd1 8d00 8c03 f8e1 1b4c 7bef 3d86 eebe 3f61 a46d 299a 2c8e
+        897a bb33 51d5 4df4 5976 4f03 ddab 599f 6e36 b051 3d59 7596 19b8 bfcf 6a41 8a22 5d11 03cf c864 6cfe
+        5743 2200 14c6 9da9 3683 5d41 7b9c d2ba bddf dafe a753 bddf 1ca1 3069 7144 7d2e 7b76 89da 500f d6f0
+        270a 4463 20ba a294 3ea6 862e 5907 848c 6eb2 0d23 f09f c3e6 b176 8928 b318 11ec 9c34 f5a5 cd70 b444
+        6a04 77f4 b444 cdae 4e39 335f 57df 7f46 47be 1a51 53f2 aa46 4a85 2b22 0c97 5267 654b 07ea 2c27 885d
+        1c6e 6270 e121 da99 2d27 34d4""",
     "inspection": """
         cb2e 2a03 f109 e55b bf0b d9e6 4cef ea58 e11b 5716 450d bf64 61ea 0206 7a5b d8fb 627d 4570 b60f 17a9
         4124 ce0c a6f5 e80e cb14 7bd4 2da5 c190 ce2a bb07 1f38 1f1f a5fb d9a6 ef19 a6cc a905 fe94 f674 f220
@@ -679,15 +681,22 @@ RECORDED = {
         7803 58b3 0513 2944""",
     "values": """
         1e4e 1096 da04 51e9 15bd 5217 a75a e4ed 45df abae 39b6 6e82 2652 5fe1 15c9 bee9 2e5b b6d2 ae8f 0fc0
-        2a6a 20e8 7363 10b9 d936 f506 0bd8 e1ba ac84 cf6e a91b 2bbe f6da 879a 6437 b5a9 9433 3cfd e1fc 2b70
-        91a1 841d aadd cd09 54b2 4609 5340 7c80 de6c 7c80 e3f6 231e 6316 9f13 cf37 efc3 4da4 17cd 5e78 5e78
-        f8be 1aaa fe27 202e daf4 b389 a114 cfa0 74cf 4806 67f7 d1c7 7648 6b29 b8e0 5bf2 c32e 1124 b20c 3f92
-        21fe 23f0 32df 8d7b 5b7e faeb df24 4c94 b874 537b 041b 9743 0c60 9e01 a522 0b81 6514 4ab5 ee27 0657
-        9196 6699 7e7e 2269 e412 1c2c 1c2c 6792 78a9 7b3c 69d9 bfe0 4e79 6729 1c80 c3a9 27ba d998 2e61 3a5d
-        4f58 e8ed 46cd e8ed 593b 6b23 408d 2352 145e d9d5 9809 de9a 9d73 f6cc 6f0c 8bba c49b 4e24 fac4 7b9b
-        d660 4bcb caa7 be81 8c3c 789e e863 1969 7606 4d72 1606 5c15 f644 de3c 2502 2502 cfc2 6c9e 1807 68a6
-        fc03 8342 7ef8 09bd 09bd 1331 bc77 7280 c6bb bfa0 ff0f bd36 1898 7173 a606 188f 70b8 2c92 09d5 46b9
-        9361 49ea 7b18 0b7b f921 9eb9 7153 9196 9196 b748 b633 aedd 3d00 2a4d 0fcb 273b""",
+        2a6a 7363 10b9 d936 f506 0bd8 e1ba ac84 cf6e 2bbe f6da b8de 38f4 879a 6437 b5a9 9433 3cfd e1fc 2b70
+        91a1 841d aadd cd09 54b2 4609 5340 7c80 de6c 7c80 e3f6 6316 885a f525 4f72 83e2 6887 768d d63f 0508
+        bea0 6013 5e78 5e78 f8be 1aaa fe27 202e daf4 b389 a114 cfa0 74cf 4806 67f7 d1c7 7648 6b29 b8e0 5bf2
+        c32e 1124 b20c 3f92 21fe 23f0 32df 8d7b 5b7e faeb df24 4c94 b874 537b 041b 9743 0c60 9e01 a522 0b81
+        6514 4ab5 ee27 0657 9196 6699 7e7e 2269 e412 1c2c 1c2c 6792 78a9 7b3c 69d9 bfe0 4e79 6729 1c80 c3a9
+        27ba d998 2e61 3a5d 4f58 e8ed 46cd e8ed 593b 6b23 408d 2352 145e d9d5 9809 de9a 9d73 f6cc 6f0c 8bba
+        c49b 4e24 fac4 7b9b d660 4bcb caa7 be81 8c3c 789e e863 1969 7606 4d72 1606 5c15 f644 de3c 2502 2502
+        cfc2 6c9e 1807 68a6 fc03 8342 7ef8 09bd 09bd 1331 bc77 7280 c6bb bfa0 ff0f bd36 1898 7173 a606 188f
+        70b8 2c92 09d5 46b9 9361 49ea 7b18 0b7b f921 9eb9 7153 9196 9196 b748 6e8f c0f5 7c48 8fa0 7254 3d00
+        2a4d 0fcb 273b""",
+    "intl options": """
+        4927 0d25 c425 8c9b 5d89 e7e8 5890 0103 0ac1 9c3d 6429 6534 e30c 0755 da1f f634 5d89 ee75 a921 2a0d
+        c85c b52c 12fe c1c1 ae53 2f50 7620 439c 9bde c006 e689 8639 512c df44 02d1 7f22 3211 6ac2 d4b0 c3af
+        e7f1 1e4c cc93 019d 7161 8c12 9445 3a12 774d b34b 7c2b f153 a9a9 4cca ab75 7737 5f59 ed3d 8f42 6bef
+        f443 e59e 0c14 e062 c22b 679c 2af1 7710 efc6 6932 bcfa 84bf 1544 eac8 7072 ccd9 2066 20ab 277f ec9c
+        bb29 ee37 020a 1dde 8300 2727 78b5 e34e b890 7af7 cb26""",
 }
 
 
@@ -708,7 +717,7 @@ def write_records():
     """--record: notes the answers of now."""
     path, records = Path(__file__), ["RECORDED = {"]
     for name, ask in {"graphql": GraphQLMessagesTest.ask, "inspection": InspectionTest.ask, "intl": IntlTest.ask,
-                      "broken": BrokenSourceTest.ask, "values": ValueTest.ask}.items():
+                      "broken": BrokenSourceTest.ask, "values": ValueTest.ask, "intl options": IntlTest.ask_options}.items():
         asked, answers = ask()
         before = dict(zip(asked, RECORDED.get(name, "").split()))
         digests = [digest if before.get(question) != "----" else "----"
@@ -1362,7 +1371,9 @@ result = ["new.target", "super.x", "function f() { super.x }", "() => new.target
                 aiwebengine.parse_script(text, "x.js")
 
     def test_a_large_script_on_one_line(self):
-        self.assertEqual(run(";".join(f"var v{i}=(a,b)=>a+b*{i}" for i in range(3000)) + ";v2999(1,2)"), 5999)
+        source = ";".join(f"var v{i}=(a,b)=>a+b*{i}{' ' * 60}" for i in range(800)) + ";v799(1,2)"
+        self.assertGreater(len(source), 1 << 16)
+        self.assertEqual(run(source), 1599)
 
 
 #: (TypeScript, the JavaScript that it is). In each pair the trees must be the same, and so must the tree of the text.
@@ -1604,8 +1615,8 @@ class TypeScriptTest(Case):
 
     def test_members_of_enums_are_computed_as_expressions_are(self):
         values = ["0", "1", "-1", "5", "2.5", "-7", "4294967295", "2147483648", "-2147483649", "1e21", "31", "33"]
-        asked = [f"({a}) {op} ({b})" for op in "+ - * / % ** & | ^ << >> >>>".split() for a in values for b in values[:6]]
-        asked += [f"{op}({a})" for op in "+-~" for a in values] + ["'a' + 'b'", "'a' + 1", "`x${1 + 2}y`", "('a')", "1 + 2 * 3 - (4 | 1)"]
+        asked = [f"({a}) {op} ({b})" for op in "+ - * / % ** & | ^ << >> >>>".split() for a in values for b in (*values[:6], "4294967295")]
+        asked += [f"{op}({a})" for op in "+-~" for a in values] + ["'a' + 'b'", "'a' + 1", "'a' + 1e21", "1e-7 + 'a'", "'a' + 0.000015", "'a' + -0", "2.5e-6 * 2 + ''", "`${2 ** 70}`", "`x${1 + 2}y`", "('a')", "1 + 2 * 3 - (4 | 1)"]
         members = ", ".join(f"m{number} = {expression}" for number, expression in enumerate(asked))
         made = aiwebengine.javascript_of(f"enum E {{ {members} }} export default 1", "a.ts").partition("export default")[0]
         found = json.loads(run(f"{made}; const e = [{', '.join(asked)}]; JSON.stringify(e.map((value, i) => Object.is(E['m' + i], value) || i))"))
@@ -1691,7 +1702,7 @@ class TypeScriptTest(Case):
             self.assertRaises(aiwebengine.JSSyntaxError, aiwebengine.parse_typed, source, "a.js", True)
         self.assertEqual(self.tree("x = a < b > (c)", "a.jsx"), javascript_tree(aiwebengine.parse_module("x = a < b > (c)")))
 
-    @needs(NODE_MODULES and (pathlib.Path(NODE_MODULES) / "typescript5").is_dir() and shutil.which("node"),
+    @needs(NODE_MODULES and (pathlib.Path(NODE_MODULES) / "typescript5").is_dir() and not MODULES_MISSING,
            MODULES_MISSING or "AIWEBENGINE_NODE_MODULES has no typescript5")
     def test_the_javascript_is_what_typescript_makes(self):
         folder = pathlib.Path(NODE_MODULES)
@@ -3265,23 +3276,6 @@ queueMicrotask(() => log.push("b")); log.push("sync")
         named = set(re.findall(r"\w+", " ".join(texts)))
         self.assertEqual(set(aiwebengine.Realm().runtime) - named, set())
 
-    def test_code_names_nothing_but_helpers_and_mangled_names(self):
-        allowed, attributes = set(aiwebengine.Realm().runtime), {
-            "append", "attrs", "ctor", "fields", "fn", "found", "found_below", "get", "getter", "index", "items", "left", "method", "own", "pop", "props", "proto",
-            "rest", "set", "step", "v", "value", "values"}
-        for clause, script, _ in CASES:
-            try:
-                compiled = aiwebengine.compile_script(script, "case.js")
-            except aiwebengine.JSNativeError:
-                continue
-            for code in code_objects(compiled.code):
-                for step in dis.get_instructions(code):
-                    if re.fullmatch("(LOAD|STORE|DELETE)_(GLOBAL|NAME)", step.opname) and step.argval not in allowed:
-                        self.assertRegex(step.argval, "_$", f"{clause}: {step.opname} {step.argval}")
-                    elif re.search("(_ATTR|LOAD_METHOD)$", step.opname):
-                        self.assertIn(step.argval, attributes, f"{clause}: {step.opname}")
-                    self.assertNotIn("IMPORT", step.opname)
-
     def test_positions_in_stacks_are_those_of_the_script(self):
         error = None
         try:
@@ -3667,7 +3661,8 @@ class InferenceTest(Case):
         do { CHANGE; SEE } while (x < 3 && ++n < 4)
         while (n++ < 3) { SEE; if (n > 1) { CHANGE } }
         SEE; for (const v of [1, 2]) { SEE; CHANGE } SEE"""
-    SEE = "r.push(x | 0, x + 1, x - 1, x * 3, x % 7, x & 255, x >>> 1, x << 1, -x, x < 5, x == 1, !x, a[x], `${x}`, typeof x, x)"
+    #: A program has one of these.
+    SEE = ("r.push(x | 0, x + 1, x * 3, x >>> 1, x < 5, !x, `${x}`, x)", "r.push(x - 1, x % 7, x & 255, x << 1, -x, x == 1, a[x], typeof x, x)")
     VALUES = ("2147483647", "9007199254740991", "0.5", "'s'")
     CONTEXTS = ("(() => { BODY })()", "[...(function* () { BODY; yield })()]", "(async () => { BODY })()")
 
@@ -3683,8 +3678,9 @@ class InferenceTest(Case):
                 change = f"({change})"
             change = change.replace("VALUE", value)
             declaration = self.DECLARATIONS[number // 4 % 3][unknown]
-            body = use.replace("CHANGE;", change + ";").replace("CHANGE", change).replace("SEE", self.SEE)
-            body = f"try {{ {body} }} catch (e) {{ r.push(e.name) }} {self.SEE}"
+            body = use.replace("CHANGE;", change + ";").replace("CHANGE", change).replace(
+                "SEE", self.SEE[(number + number // len(uses)) % 2])
+            body = f"try {{ {body} }} catch (e) {{ r.push(e.name) }} r.push(x | 0, x + 1, -x, a[x], x)"
             context = self.CONTEXTS[number // 12 % 3] if use != uses[0] else self.CONTEXTS[0]
             setting = f"let n = 0, y = 7; const a = [8, 9], z = {value}; {declaration}; const kept = () => {{ x = {value} }};" \
                 "const paused = (function* () { while (true) x = yield })(); paused.next();"
@@ -3919,7 +3915,7 @@ class WrittenElementTest(Case):
                "x.fill(3)", "x.push(4)", "x.copyWithin(0, 1)", "Object.preventExtensions(x)", "x.concat(x)", "x.length--")
     BODY = """const seen = [];
         for (let i = 0; i < 3; i++) {
-          for (const step of [() => 0, () => { CHANGE }]) {
+          for (const step of [() => 0, CHANGE]) {
             try { step(); x[i] = i + 10; x[i] += 2; x[i]++; x[i + 1 - 1] = x[i] + 1; x[k] = i; [x[0], x[i]] = [x[i], x[0]] }
             catch (error) { seen.push(error.name) }
             seen.push(x[i], x[k], x[i - 1], x.length)
@@ -3930,10 +3926,17 @@ class WrittenElementTest(Case):
     def test_a_list_that_is_known_by_name_is_left_in_time(self):
         realm = aiwebengine.Realm()
         realm.evaluate("const id = v => v")
-        for (strict, kind), value, change in itertools.product((("", "var"), ("'use strict';", "const")), self.VALUES, self.CHANGES):
+        steps = [f"() => {{ {change} }}" for change in self.CHANGES]
+        kinds = ("", "var"), ("'use strict';", "const")
+        # Each value with all changes, one of which is made; each change alone, with some of the values.
+        programs = [(kind, value, f"[{', '.join(steps)}][c]", range(len(steps))) for kind in kinds for value in self.VALUES]
+        programs += [(kinds[number % 2], self.VALUES[(number * 5 + more) % len(self.VALUES)], step, [0])
+                     for number, step in enumerate(steps) for more in range(3)]
+        for (strict, kind), value, change, numbers in programs:
             body = self.BODY.replace("CHANGE", change)
-            text = f"((k) => {{ {strict} {kind} x = {value}; BODY }})"
-            named, called = (realm.evaluate(text.replace("BODY", one) + "(1)") for one in (body, re.sub(r"\bx\[", "id(x)[", body)))
+            text = f"((k, c) => {{ {strict} {kind} x = {value}; BODY }})"
+            named, called = (realm.evaluate(f"{json.dumps(list(numbers))}.map(c => ({text.replace('BODY', one)})(1, c)).join()")
+                             for one in (body, re.sub(r"\bx\[", "id(x)[", body)))
             self.assertEqual(named, called, (strict, kind, value, change))
 
 
@@ -4060,6 +4063,12 @@ class FoundMethodTest(Case):
           }
         }
         return seen.join() })()"""
+
+    def test_elements_and_properties_of_this_are_both_found(self):
+        code = """class Row extends Array { total(n) { let s = 0; for (let i = 0; i < n; i++) s += BODY; return s } }
+            const row = Row.of(1, 2, 3); row.factor = 2; row.total(3)"""
+        for body in ("this[i] * this.factor", "this.factor * this[i]"):
+            self.assertEqual(aiwebengine.Realm().evaluate(code.replace("BODY", body)), 12)
 
     def test_a_method_is_the_property_that_its_object_has_at_the_time(self):
         for name, value in itertools.product(("go", "get"), self.VALUES):
@@ -4360,17 +4369,40 @@ result = (function () { var s = []; a: for (let i = 0; i < 4; i++) { for (var j 
 class QuietCompilationTest(Case):
     """What CPython thinks of the generated code stays between it and us."""
 
-    def test_no_warnings(self):
+    @staticmethod
+    @functools.cache
+    def compiled():
+        """([(clause, code)] of all cases that are no errors, the warnings of Python about them)."""
+        found, warned = [], []
+        literals = [("literals", f"{value} {operator}", None) for value in ("5", "''", "true", "1n", "null")
+                    for operator in ("?? 2", "!= null", "== undefined", "=== null", "!== true", "|| 1", "instanceof Map")]
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            literals = [("literals", f"{value} {operator}", None) for value in ("5", "''", "true", "1n", "null")
-                        for operator in ("?? 2", "!= null", "== undefined", "=== null", "!== true", "|| 1", "instanceof Map")]
             for clause, script, _ in [*CASES, *literals]:
-                with self.subTest(clause, script=script[:80]):
-                    try:
-                        aiwebengine.compile_script(script, "case.js")
-                    except aiwebengine.JSNativeError:
-                        pass
+                try:
+                    found.append((clause, aiwebengine.compile_script(script, "case.js").code))
+                except aiwebengine.JSNativeError:
+                    pass
+                except Warning as warning:
+                    warned.append(f"{clause}: {script[:80]}: {warning}")
+        return found, warned
+
+    def test_no_warnings(self):
+        self.assertEqual(self.compiled()[1], [])
+        self.assertGreater(len(self.compiled()[0]), 1000)
+
+    def test_code_names_nothing_but_helpers_and_mangled_names(self):
+        allowed, attributes = set(aiwebengine.Realm().runtime), {
+            "append", "attrs", "ctor", "fields", "fn", "found", "found_below", "get", "getter", "index", "items", "left", "method", "own", "pop",
+            "props", "proto", "rest", "set", "step", "v", "value", "values"}
+        for clause, compiled in self.compiled()[0]:
+            for code in code_objects(compiled):
+                for step in dis.get_instructions(code):
+                    if re.fullmatch("(LOAD|STORE|DELETE)_(GLOBAL|NAME)", step.opname) and step.argval not in allowed:
+                        self.assertRegex(step.argval, "_$", f"{clause}: {step.opname} {step.argval}")
+                    elif re.search("(_ATTR|LOAD_METHOD)$", step.opname):
+                        self.assertIn(step.argval, attributes, f"{clause}: {step.opname}")
+                    self.assertNotIn("IMPORT", step.opname)
 
     def test_no_finally_block_is_left_by_return_break_or_continue(self):
         """Of these CPython 3.14 warns, and a later one may refuse them."""
@@ -6636,6 +6668,35 @@ var log = [/(?i:a)b/.test("Ab"), /(?i:a)b/.test("AB"), /(?-i:a)b/i.test("aB"), /
 var t = (n, p) => p.then(v => log.push(n + v), e => log.push(n + "!" + e)); t("try", Promise.try((a,
 b) => a + b, 1, 2)); t("thrown", Promise.try(() => { throw 7 }))
 => true false true false false SyntaxError SyntaxError try3 thrown!7
+# 13.3, 15.7 members, private names, super and classes: what is an error
+class P { #f = 1; #m() {} get #g() { return 2 } set #s(v) {} static read(o) { return o.#f } static write(o) { o.#f = 5;
+return o.#f } static put(o) { o.#m = 1 } static g(o) { o.#g = 1 } static s(o) { return o.#s } static both(o) { return [o.#g, #f in o, #m in o] } }
+var n = null, u, nothing = { get [Symbol.toPrimitive]() { throw new RangeError() } }, lone = { __proto__: null, get() { return super.x },
+set() { super.x = 1 } }, f = function () {}; f.prototype = 5;
+result = [thrown(() => P.read({})), thrown(() => P.write({})), P.write(new P), thrown(() => P.put(new P)), thrown(() => P.g(new P)),
+thrown(() => P.s(new P)), P.both(new P), thrown(() => n[nothing]), thrown(() => u["a"]), thrown(() => { n[nothing] = 1 }),
+thrown(() => { u.a = 1 }), thrown(() => lone.get()), thrown(() => lone.set()), thrown(() => class extends f {}), thrown(() => class extends 5 {}),
+thrown(() => class { static ["prototype"] = 1 }), thrown(() => class { static ["prototype"]() {} }),
+thrown(() => class { static get ["prototype"]() {} }),
+thrown(() => delete n.a), thrown(() => { class A { m() { delete super.x } } new A().m() }), show({ ...null, ...undefined, ...5, ..."ab", ...[1],
+...Object("c") }), (() => { var k = []; for (var x in { __proto__: { a: 1, b: 2, __proto__: { a: 3, c: 4 } }, b: 5, 1: 6,
+[Symbol()]: 7 }) k.push(x); return k })(), (() => { var k = [], o = { a: 1, b: 2, c: 3 }; for (var x in o) { k.push(x);
+delete o.b } return k })()].join("|")
+=> TypeError|TypeError|5|TypeError|TypeError|TypeError|2,true,true|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|ReferenceError|{"0":"c","1":"b"}|1,b,a,c|a,c
+# 10.2.11, 9.1 sloppy arguments, with, globals
+function args(a, b) { Object.defineProperty(arguments, "0", { writable: false }); a = 9; Object.defineProperty(arguments, "1",
+{ configurable: false }); return [arguments[0], delete arguments[1], delete arguments[2], arguments.length, (arguments[1] = 4, b),
+(delete arguments[0], arguments[0])] }
+var scope = { x: 1, [Symbol.unscopables]: { y: true }, y: 2, get gone() { return 5 } }, y = 7, log = [args(1, 2, 3) + "",
+(function () { with (scope) { x = 3; var inner = y; delete scope.gone; return [x, inner, typeof gone, scope.x] } })() + "",
+thrown(() => typeof later), thrown(() => later), thrown(() => { fixed = 1 }), thrown(() => { later = 1 }), delete globalThis.none, typeof never,
+(globalThis.made = 1, made), delete globalThis.made, typeof made, thrown(() => { "use strict"; undefinedName = 1 }), thrown(() => never),
+(implicit = 2, implicit), delete globalThis.implicit, (function () { return delete y })(), Object.getOwnPropertyDescriptor(globalThis,
+"y").configurable,
+thrown(() => { "use strict"; NaN = 1 }), (NaN = 1, NaN + ""),
+(() => { try { return eval("var fromEval = 1; fromEval") } finally { delete globalThis.fromEval } })()]; let later = 1; const fixed = 2;
+log.push(later, fixed)
+=> 1,false,true,3,4, 3,7,undefined,3 ReferenceError ReferenceError ReferenceError ReferenceError true undefined 1 true undefined ReferenceError ReferenceError 2 true false false TypeError NaN 1 1 2
 """)
 
     test_steps_that_others_take_between = conformance(r"""
@@ -6657,23 +6718,23 @@ const put = (c, k) => c.add ? c.add(k) : c.set(k, k), ways = [(c, f) => c.forEac
 const all = []; for (const [name, change] of Object.entries(changes)) for (const at of [1, 2, 3]) { const seen = [Map, Set].flatMap((Kind) => ways.map((way) => { const c = new Kind, trail = [];
 for (const k of [1, 2, 3]) put(c, k); way(c, (k) => { trail.push(k); if (k === at && trail.length < 9) change(c, k) }); return trail.join("") })); all.push(name + at + ":" + [...new Set(seen)]) }
 result = all.join(" ")
-=> ?
+=> rest1:17 rest2:127 rest3:1237 here1:123 here2:123 here3:123 next1:13 next2:12 next3:123 before1:123 before2:123 before3:123 clear1:189 clear2:1289 clear3:12389 again1:123111111 again2:123222222 again3:123333333 more1:12311 more2:12312 more3:12313 empty1:1 empty2:12 empty3:123
 # 22.2.6.14 a RegExp of a class of its own splits code points in Unicode mode
 class R extends RegExp { } result = ["", "u", "v", "i", "uy"].map((flags) => ["\u{1f600}a\u{1f601}".split(new R("", flags)).length, "aXbxc".split(new R("x", flags)), "ab".split(new R("", flags), 1)].join("/")).join(" ")
-=> ?
+=> 5/aXb,c/a 3/aXb,c/a 3/aXb,c/a 5/a,b,c/a 3/aXb,c/a
 # 6.1.6.2 quotients, rests, products and texts of large BigInts belong together
 const bad = []; for (const [a, b] of [[3n ** 9000n, 7n ** 2000n], [-(5n ** 7000n), 3n ** 4000n + 1n], [2n ** 20000n - 1n, -(2n ** 9999n)], [11n ** 6000n, 11n ** 3000n], [1n << 30000n, 3n]]) {
 const q = a / b, r = a % b; if (q * b + r !== a || (r < 0n ? -r : r) >= (b < 0n ? -b : b)) bad.push(a.toString().length); for (const radix of [10, 16, 32, 7]) { const text = r.toString(radix);
 let sum = 0n; for (const d of text.replace("-", "").slice(0, 40)) sum = sum * BigInt(radix) + BigInt(parseInt(d, radix)); const shift = BigInt(radix) ** BigInt(Math.max(0, text.replace("-", "").length - 40));
 if (sum !== (r < 0n ? -r : r) / shift) bad.push(radix) } if (BigInt(q.toString()) !== q || BigInt.asIntN(9000, a) !== BigInt.asUintN(9000, a) - (BigInt.asUintN(9000, a) >> 8999n << 9000n)) bad.push("t") }
 result = bad.join() + [(3n ** 5000n % 1000007n), (7n ** 3000n / 7n ** 2999n), (1n << 70n) >> 69n, -5n >> 1n, (-(2n ** 80n)) & 255n, (2n ** 80n | 1n) ^ -1n].join()
-=> ?
+=> 860653,7,2,-3,0,-1208925819614629174706178
 # immutable buffers refuse every way to write
 const fresh = () => new Uint8Array([1, 2, 3]).buffer.transferToImmutable(), view = (f) => thrown(() => { "use strict"; f(new Uint8Array(fresh()), new DataView(fresh())) })[0];
 result = [(v) => { v[0] = 1 }, (v) => v.fill(1), (v) => v.set([1]), (v) => v.set(new Uint8Array(1)), (v) => v.sort(), (v) => v.reverse(), (v) => v.copyWithin(0, 1), (v, d) => d.setInt8(0, 1),
 (v, d) => d.setFloat64(0, 1), (v) => Atomics.store(v, 0, 1), (v) => Atomics.add(v, 0, 1), (v) => v.buffer.resize(1), (v) => v.buffer.transfer(), (v) => Reflect.set(v, 0, 1) || null.x, (v) => Object.defineProperty(v, 0, { value: 9 }),
 (v) => v[0], (v) => v.slice().fill(1), (v) => v.map((x) => x)].map(view).join("")
-=> ?
+=> nTTTTTTTTTTTTTTnnn
 """)
 
     test_matching_places_and_source_texts = conformance(r"""
@@ -6956,7 +7017,7 @@ eval("var y\ny = 5"), thrown(() => eval("x\n=>\n1")))
     def test_node_gives_the_same_outcome_in_every_case(self):
         script = r"""
             const vm = require("vm"), { prelude, outcome, cases, needs } = JSON.parse(require("fs").readFileSync(0, "utf8"));
-            const web = { URL, URLSearchParams, TextEncoder, TextDecoder, btoa, atob, structuredClone, queueMicrotask,
+            const web = { URL, URLSearchParams, AbortController, AbortSignal, Request, Response, Blob, TextEncoder, TextDecoder, btoa, atob, structuredClone, queueMicrotask,
               setTimeout, clearTimeout, crypto, performance, DOMException };
             process.on("unhandledRejection", () => {});
             const realms = cases.map((source) => {
@@ -6999,13 +7060,16 @@ const ask = (name, functions, args = ARGS, more = args) => {
 const methods = (owner, names, receivers, after) => names.split(" ").map((name) => [name, receivers, owner[name], after]);
 const lists = [() => [3, 2, "b", 2], () => [5, , -0, [1, [2]]], () => ({ length: 3, 0: "b", 2: 1 })];
 ask("Array", methods(Array.prototype, "at concat every filter find findIndex findLast findLastIndex flat flatMap forEach includes indexOf join lastIndexOf map " +
-  "reduce reduceRight slice some toReversed toSorted toSpliced with", lists));
-ask("Array", methods(Array.prototype, "copyWithin fill pop push reverse shift sort splice unshift", lists, true));
+  "reduce reduceRight slice some toReversed toSpliced with", lists));
+ask("Array", methods(Array.prototype, "copyWithin fill pop push reverse shift splice unshift", lists, true));
+const orders = [...ARGS.filter((x) => typeof x !== "function"), (x, y) => String(x) < String(y) ? 1 : String(x) > String(y) ? -1 : 0];
+ask("Array", methods(Array.prototype, "sort toSorted", lists, true), orders);
 ask("Array", methods(Array, "from of isArray", [() => Array, () => Object]));
 const views = [() => Int8Array.of(3, 2, -1, 2), () => Float32Array.of(1.5, NaN, -0, 2)];
 ask("TypedArray", methods(Int8Array.prototype, "at every filter find findLastIndex includes indexOf join lastIndexOf map reduce slice some subarray toReversed " +
-  "toSorted with", views));
-ask("TypedArray", methods(Int8Array.prototype, "copyWithin fill reverse set sort", [...views, () => Int8Array.of(7, 8), () => Int8Array.of(1, 2, 3)], true));
+  "with", views));
+ask("TypedArray", methods(Int8Array.prototype, "sort toSorted", views, true), orders);
+ask("TypedArray", methods(Int8Array.prototype, "copyWithin fill reverse set", [...views, () => Int8Array.of(7, 8), () => Int8Array.of(1, 2, 3)], true));
 ask("TypedArray", methods(Int8Array, "from of", [() => Int8Array, () => Object, () => Math.abs]));
 ask("DataView", [["constructor", [() => undefined], (...args) => { const v = new DataView(...args); return [v.byteOffset, v.byteLength] }]],
   [new ArrayBuffer(4), ...ARGS], [0, 1, 4, 5, -1, undefined, NaN, 3.9, "2"]);
@@ -7071,8 +7135,7 @@ class ValueTest(Case):
     """What built-in functions answer to thousands of combinations of receivers and arguments."""
 
     #: Where node is known to say something else: why.
-    NODE_DIFFERS = {**dict.fromkeys(("TypedArray toSorted", "TypedArray sort"), "the comparison of the table is no order"),
-                    "TypedArray fill": "V8 fills up to an end of -Infinity",
+    NODE_DIFFERS = {"TypedArray fill": "V8 fills up to an end of -Infinity",
                     **dict.fromkeys(("Date setUTCMonth", "Date setUTCHours", "Date setUTCMinutes", "Date setUTCSeconds"),
                                     "V8 does not convert further arguments for a date that is NaN")}
 
@@ -7131,10 +7194,9 @@ class WindowsTimeZoneTest(Case):
                  "new Date('0001-06-01T12:00:00Z').getFullYear()": 1,
                  "String(new Date(2050, 6, 1))": "Fri Jul 01 2050 00:00:00 GMT+0200 (Central European Summer Time)",
                  "new Date(2050, 6, 1, 7).toLocaleString()": "7/1/2050, 7:00:00 AM",
-                 "[12000, 12001, 12004, 20003, 200000, -5].map((year) => new Date(year, 6, 1).getTimezoneOffset()).join()":
-                     "-120,-120,-120,-120,-120,-60",
-                 "[12000, 12001, 12004, 20003, 200000, -5].map((year) => [2, 9].map((month) => "
-                 "[24, 25, 26, 27, 28, 29, 30, 31].map((day) => new Date(year, month, day, 12).getTimezoneOffset() / -60).join('')).join()).join(';')": "?"}
+                 "[12000, 12001, 12004, 20003, 200000].map((year) => [2, 9].map((month) => "
+                 "[24, 25, 26, 27, 28, 29, 30, 31].map((day) => new Date(year, month, day, 12).getTimezoneOffset() / -60).join('')).join()).join(';')":
+                     "11222222,22222111;12222222,22221111;11112222,22222221;11111122,22111111;11222222,22222111"}
         for source, expected in cases.items():
             with self.subTest(source):
                 self.assertEqual(run(source), expected)
@@ -7450,6 +7512,64 @@ for (const locale of LOCALES) {
 """
 
 
+#: Puts [what is asked, answers] onto `answers`: what each option becomes, and what is seldom written.
+INTL_ANSWERS = r"""
+const ODD = [undefined, null, "", "x", 1, -1, 3, 22, "2", NaN, true, false, Symbol("q")], answers = [];
+const settings = (kind, names, more = {}, odd = ODD) => names.split("; ").forEach((entry) => {
+  const [name, ...words] = entry.split(" ");
+  answers.push([kind + " " + name, [...odd, ...words].map((value) => {
+    try { return JSON.stringify(new Intl[kind]("de-AT", { ...more, [name]: value }).resolvedOptions()) } catch (e) { return e.name } })]);
+});
+settings("NumberFormat", "style currency percent unit decimal; currency EUR usd EURO; unit meter kilometer-per-hour meter-per-x; notation scientific engineering compact; " +
+  "compactDisplay long; signDisplay never exceptZero negative; useGrouping min2 always auto true false; minimumIntegerDigits; minimumFractionDigits; maximumFractionDigits; " +
+  "minimumSignificantDigits; maximumSignificantDigits; roundingMode ceil halfEven; roundingPriority morePrecision lessPrecision; trailingZeroDisplay stripIfInteger; " +
+  "numberingSystem arab latn toolongname; localeMatcher lookup");
+settings("NumberFormat", "currencyDisplay code name narrowSymbol; currencySign accounting; maximumFractionDigits; notation compact", { style: "currency", currency: "JPY" });
+settings("NumberFormat", "unitDisplay long narrow; unit celsius", { style: "unit", unit: "liter" });
+settings("NumberFormat", "roundingIncrement", { maximumFractionDigits: 2, minimumFractionDigits: 2 }, [1, 2, 3, 5, 10, 25, 50, 250, 500, 2500, 5000]);
+settings("NumberFormat", "roundingIncrement; minimumFractionDigits; roundingPriority morePrecision", { maximumFractionDigits: 1, maximumSignificantDigits: 2 }, [undefined, 1, 2, 5]);
+settings("DateTimeFormat", "dateStyle full long; timeStyle short medium; weekday narrow; era short; year numeric 2-digit; month long 2-digit; day 2-digit; dayPeriod long; hour numeric 2-digit; " +
+  "minute 2-digit; second numeric; fractionalSecondDigits; timeZoneName shortOffset longGeneric; hourCycle h11 h24; hour12; timeZone utc +01:30 -25:00; formatMatcher basic; " +
+  "calendar gregory buddhist", { timeZone: "UTC" });
+settings("DateTimeFormat", "hour12; hourCycle h11 h12 h23 h24; dateStyle short; dayPeriod short", { hour: "numeric", timeZone: "UTC" });
+settings("Collator", "usage search; sensitivity base accent case; ignorePunctuation; numeric; caseFirst upper lower false");
+settings("PluralRules", "type ordinal; minimumFractionDigits; maximumSignificantDigits; roundingMode ceil; notation compact");
+settings("ListFormat", "type disjunction unit; style narrow");
+settings("RelativeTimeFormat", "numeric auto; style narrow; numberingSystem arab");
+settings("DisplayNames", "type region language calendar; style narrow", { fallback: "none" });
+settings("DisplayNames", "fallback none; languageDisplay standard", { type: "language" });
+settings("Segmenter", "granularity word sentence");
+settings("DurationFormat", "style digital narrow; hours 2-digit long; minutesDisplay always; milliseconds numeric; fractionalDigits; years numeric; secondsDisplay auto; numberingSystem arab");
+const parts = (list) => list.map((part) => part.type + part.value + (part.unit ?? "") + (part.source ?? "")).join("/").replace(/\u2009|\u202f/g, " ");
+const format = (name, options, values, run) => answers.push([name, options.map((option) => values.map((value) => { try { return run(option, value) } catch (e) { return e.name } }))]);
+const number = (options, value) => parts(new Intl.NumberFormat("en", options).formatToParts(value));
+format("units", ["kilometer-per-hour", "celsius", "percent", "day", "mile-per-gallon"].flatMap((unit) => ["short", "long", "narrow"].map((unitDisplay) => ({ style: "unit", unit, unitDisplay }))), [1, -2.5, 1234], number);
+format("rounding", ["ceil", "floor", "expand", "trunc", "halfCeil", "halfFloor", "halfTrunc", "halfEven"].map((roundingMode) => ({ roundingMode, maximumFractionDigits: 0 })), [0.5, -0.5, 1.5, -2.75, 2.5], number);
+format("digits", [{ maximumSignificantDigits: 2 }, { minimumFractionDigits: 1, maximumFractionDigits: 1, roundingIncrement: 5 }, { maximumSignificantDigits: 2, maximumFractionDigits: 1, roundingPriority: "morePrecision" },
+  { minimumSignificantDigits: 3, maximumFractionDigits: 1, roundingPriority: "lessPrecision" }, { minimumIntegerDigits: 4 }, { notation: "engineering" }, { style: "percent" }], [0.5, 1254.45, 0.0449, "1e3", 12345678901234567890n, "-0", NaN, -Infinity], number);
+format("ranges of numbers", [{}, { style: "currency", currency: "EUR" }, { style: "unit", unit: "meter" }, { notation: "compact" }, { signDisplay: "always" }],
+  [[1, 2], [1, 1], [-3, 5], [1.0001, 1.0002], [2, 1], [1e3, 1e6], [NaN, 1], ["1", 2n], [-5, -2], [undefined, 1]], (options, value) => parts(new Intl.NumberFormat("en", options).formatRangeToParts(...value)));
+format("ranges of times", [{}, { dateStyle: "long" }, { dateStyle: "short", timeStyle: "short" }, { hour: "numeric", minute: "numeric" }, { year: "numeric", month: "short" }, { month: "long", day: "numeric" }, { hour: "numeric", hour12: false }],
+  [0, 60000, 3600000, 13 * 3600000, 864e5, 40 * 864e5, 400 * 864e5, NaN].map((more) => [1e12, 1e12 + more]), (options, value) => parts(new Intl.DateTimeFormat("en", { timeZone: "UTC", ...options }).formatRangeToParts(...value)));
+format("names", [{ type: "language" }, { type: "language", languageDisplay: "standard", style: "short" }, { type: "region" }, { type: "region", style: "short", fallback: "none" }, { type: "script" }, { type: "currency" }, { type: "calendar" }, { type: "dateTimeField", style: "narrow" }],
+  ["de", "en-GB", "zh-Hant-TW", "de-1996", "DE", "001", "ZZ", "latn", "Zzzz", "EUR", "xxx", "gregory", "islamic-civil", "day", "weekOfYear", "", "x", "a-b", undefined], (options, value) => new Intl.DisplayNames("en", options).of(value));
+format("segments", ["grapheme", "word", "sentence"], ["a\u0301b \ud83d\udc68\u200d\ud83d\udc69 c", "It's 3.50, a_b: \u4f60!", "\r\n\t x\u00ad", "Mr. A. went. \"Yes?\" He (no). 2.5! x", "\ud83c\udde9\ud83c\uddea\ud83c\uddeb \u0e01\u0e33 \u1100\u1161\u11a8", "a.b c,d 1,2 'q' \u05d0\"\u05d1"],
+  (granularity, value) => [...new Intl.Segmenter("en", { granularity }).segment(value)].map((part) => part.segment + part.index + (part.isWordLike ?? "")).join("/"));
+format("tags", [undefined, { calendar: "buddhist" }, { collation: "phonebk", caseFirst: "upper", numeric: false }, { hourCycle: "h11", numberingSystem: "arab" }, { language: "fr", script: "Latn", region: "CA" }, { region: "x" }],
+  ["en", "EN-latn-us", "iw", "zh-cmn", "de-1996-x-a", "en-u-ca-gregory-kn-false", "en-u-kf-kn-true", "und-US", "x-a", "en-a-bb-a-cc", "de-t-en-h0-hybrid", "sl-rozaj-biske", "", "en-u-co-standard", "mo", "sr-Latn", 5, null, ["de"]],
+  (options, value) => { const l = new Intl.Locale(value, options); return [l, l.maximize(), l.minimize(), l.calendar, l.caseFirst, l.collation, l.hourCycle, l.numberingSystem, l.numeric, l.language, l.script, l.region, l.baseName].join() });
+const locales = ["en-US", "de", "fa", "und-IN", "xx", "en-u-rg-chzzzz", "ja-u-ca-japanese-nu-jpan-hc-h11-co-unihan"];
+format("customs", "getCalendars getCollations getHourCycles getNumberingSystems getTextInfo getWeekInfo".split(" "), locales, (name, tag) => JSON.stringify(new Intl.Locale(tag)[name]())?.slice(0, 200));
+format("relative", [{}, { numeric: "auto" }, { style: "narrow" }], ["second", "minutes", "days", "quarter", "year", "x", undefined].flatMap((unit) => [[-1, unit], [0, unit], ["2.5", unit], [-0, unit], [NaN, unit]]), (options, value) => parts(new Intl.RelativeTimeFormat("en", options).formatToParts(...value)));
+format("lists", [{}, { type: "disjunction" }, { type: "unit", style: "narrow" }], [[], ["a"], ["a", "b"], "abc", ["x", 1], undefined, 5], (options, value) => parts(new Intl.ListFormat("en", options).formatToParts(value)));
+format("plurals", [{}, { type: "ordinal" }, { minimumFractionDigits: 1 }, { notation: "compact" }], ["en", "fr", "pl", "ro"].flatMap((tag) => [0, 1, 1.5, 2, 3, 5, 11, 21, 22, 102, 1e6, -1, NaN].map((n) => [tag, n])), (options, [tag, n]) => new Intl.PluralRules(tag, options).select(n));
+format("durations", ["short", "long", "narrow", "digital"].flatMap((style) => [{ style }, { style, hours: "2-digit", fractionalDigits: 2 }, { style, secondsDisplay: "always", milliseconds: "numeric" }, { style, minutesDisplay: "always" }]),
+  [{ hours: 1, minutes: 2, seconds: 3.0 }, { years: 1, months: 2, weeks: 3, days: 4 }, { minutes: 0, seconds: -5, milliseconds: -40 }, { hours: 11, microseconds: 7, nanoseconds: 8 }, { seconds: 59, nanoseconds: 999999999 }, {}, { hours: "1" }], (options, value) => parts(new Intl.DurationFormat("en", options).formatToParts(value)));
+format("collation", [{}, { sensitivity: "base" }, { sensitivity: "accent" }, { sensitivity: "case" }, { numeric: true }, { caseFirst: "upper" }, { ignorePunctuation: true }], [["a", "A"], ["a", "\u00e4"], ["a10", "a9"], ["a-b", "ab"], ["", "a"], ["ab", "a"], ["\u00df", "ss"]],
+  (options, [a, b]) => new Intl.Collator("en", options).compare(a, b));
+"""
+
+
 class IntlTest(Case):
     """The locales of the table, against node (the same version of the CLDR) and by themselves."""
 
@@ -7492,6 +7612,13 @@ class IntlTest(Case):
 
     def test_all_combinations_of_locales_and_options_are_what_is_on_record(self):
         check_record(self, "intl", *self.ask())
+
+    @staticmethod
+    def ask_options():
+        return zip(*json.loads(run(INTL_ANSWERS + "JSON.stringify(answers)")))
+
+    def test_options_and_what_is_seldom_written_are_what_is_on_record(self):
+        check_record(self, "intl options", *self.ask_options())
 
     test_display_names = conformance(r"""
 # names of regions, scripts, currencies, calendars and fields of dates
@@ -8335,6 +8462,144 @@ class WebMessageTest(Case):
         })().catch((error) => log.push("FAILED " + error.stack)).finally(() => console.log(log.join("\n")));
     """
 
+    test_copies_addresses_texts_signals_and_messages = conformance(r"""
+# the HTML standard: what structuredClone makes of each kind
+var e = new RangeError("m", { cause: new TypeError("c") }), k = structuredClone(e), own = Object.assign(new Error("x"), { name: "Mine",
+extra: 1 }), o = structuredClone(own);
+var s = new Error("s"); s.stack = "mine"; var odd = new Error("o"); Object.defineProperty(odd, "message", { get() { return "got" } });
+var b = new ArrayBuffer(4, { maxByteLength: 8 }), v = new DataView(b, 1, 2), w = structuredClone({ v, b, t: new Uint8Array(b, 2) }),
+gone = new ArrayBuffer(1); structuredClone(0, { transfer: [gone] });
+var shared = {}, list = structuredClone([shared, shared]), m = new Map([[shared, shared]]), mc = structuredClone(m),
+st = structuredClone(new Set([shared, 1]));
+result = [k.name, k.message, k.cause.name, k.stack === e.stack, Object.keys(k).length, o.name, "extra" in o,
+({}).toString.call(o),
+structuredClone(s).stack, Object.hasOwn(structuredClone(odd), "message"), w.v.buffer === w.b, w.t.buffer === w.b, w.v.byteOffset, w.v.byteLength,
+w.b.maxByteLength, w.b.resizable, w.t.length, thrown(() => structuredClone(gone)), thrown(() => structuredClone(new Uint8Array(gone))),
+list[0] === list[1], mc.get([...mc.keys()][0]) === [...mc.keys()][0],
+st.size, structuredClone(Object(true)) == true, structuredClone(Object(5n)) == 5n, typeof structuredClone(Object("x")),
+thrown(() => structuredClone(Object(Symbol()))), thrown(() => structuredClone()),
+thrown(() => structuredClone(1, { transfer: [b, b] })), thrown(() => structuredClone(1, { transfer: 5 })), structuredClone(1, {}),
+structuredClone(1, null),
+show(structuredClone(Object.assign([1, , 2], { x: 3 }))), structuredClone(Object.create({ inherited: 1 })).inherited,
+structuredClone({ [Symbol()]: 1, a: 2 }).a, show(structuredClone({ get a() { return [1] } }))].join("|")
+=> RangeError|m|TypeError|true|0|Error|false|[object Error]|mine|false|true|true|1|2|8|true|2|DataCloneError|TypeError|true|true|2|true|true|object|DataCloneError|TypeError|DataCloneError|TypeError|1|1|[1,null,2]||2|{"a":[1]}
+# the URL standard: URLSearchParams
+var p = new URLSearchParams("?a=1&b=2&a=3&c"), seen = []; p.forEach((value, key, all) => seen.push(key + value + (all === p)));
+var q = new URLSearchParams([["x", "1"], ["y", "ä &+"]]);
+result = [p.getAll("a"), p.get("z"), p.has("a", "3"), p.has("a", "4"), p.has("c"), p.size, seen, (p.delete("a", "1"), p + ""), (p.delete("a"),
+p + ""), (p.set("b", "9"), p + ""), (p.append("b", "x y"), p + ""),
+(p.set("b", "once"), p + ""), (p.set("n", "e"), p + ""), (p.sort(), p + ""), [...p.keys()], [...p.values()], [...p.entries()], q + "",
+new URLSearchParams({ k: 1, "ö": null }) + "", new URLSearchParams(q) + "",
+new URLSearchParams(new Map([["m", 1]])) + "", thrown(() => new URLSearchParams([["a"]])), thrown(() => new URLSearchParams([1])),
+thrown(() => p.get()), thrown(() => p.append("a")), thrown(() => p.forEach()), thrown(() => URLSearchParams("a")),
+new URLSearchParams("a=%zz&b=%E4&&=x&+=%20") + "", new URLSearchParams("*-._~!'()") + "",
+new URLSearchParams("b=1&a=2&b=0&\u{1F600}=1&\uFFFF=2").sort() === undefined, Object.prototype.toString.call(p.keys()),
+p[Symbol.iterator] === p.entries].join("|")
+var u = new URL("http://h/p?x=1#f"); u.searchParams.append("y", "2"); log = [result, u.href, (u.search = "?z=3", u.searchParams.get("z")),
+(u.searchParams.delete("z"), u.href), (u.href = "http://h/?q", u.searchParams.size)];
+=> 1,3||true|false|true|4|a1true,b2true,a3true,ctrue|b=2&a=3&c=|b=2&c=|b=9&c=|b=9&c=&b=x+y|b=once&c=|b=once&c=&n=e|b=once&c=&n=e|b,c,n|once,,e|b,once,c,,n,e|x=1&y=%C3%A4+%26%2B|k=1&%C3%B6=null|x=1&y=%C3%A4+%26%2B|m=1|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|a=%25zz&b=%EF%BF%BD&=x&+=+|*-._%7E%21%27%28%29=|true|[object URLSearchParams Iterator]|true http://h/p?x=1&y=2#f 3 http://h/p#f 1
+# the DOM standard: AbortController and AbortSignal
+var log = [], c = new AbortController(), s = c.signal, any = AbortSignal.any([s, new AbortController().signal]);
+s.onabort = (e) => log.push("on" + e.type + (e.target === s)); s.addEventListener("abort", () => log.push("listener"));
+s.addEventListener("abort", () => log.push("once"), { once: true }); var gone = () => log.push("gone"); s.addEventListener("abort", gone);
+s.removeEventListener("abort", gone); any.addEventListener("abort", { handleEvent() { log.push("any") } });
+log.push(s.aborted, s.reason, thrown(() => s.throwIfAborted()), any.aborted); c.abort("why"); c.abort("again"); log.push(s.aborted, s.reason,
+thrown(() => s.throwIfAborted()), any.aborted, any.reason, AbortSignal.abort().reason.name,
+AbortSignal.abort(5).reason, AbortSignal.any([]).aborted, AbortSignal.any([AbortSignal.abort(1), s]).reason, thrown(() => new AbortSignal()),
+thrown(() => AbortController()), thrown(() => AbortSignal.any([{}])),
+thrown(() => AbortSignal.any()), Object.prototype.toString.call(s), c.signal === s, new AbortController().abort() === undefined);
+var t = AbortSignal.timeout(5); t.onabort = () => log.push(t.reason.name, t.reason.code); var d = new AbortController(); d.abort();
+log.push(d.signal.reason.name, d.signal.reason.code, d.signal.reason instanceof DOMException)
+=> false  nothing false onaborttrue listener once any true why why true why AbortError 5 false 1 TypeError TypeError TypeError TypeError [object AbortSignal] true true AbortError 20 true TimeoutError 23
+# the Encoding standard: TextDecoder and TextEncoder
+var decode = (label, bytes, options) => thrown(() => { throw { name: new TextDecoder(label, options).decode(new Uint8Array(bytes)) } }),
+part = new TextDecoder(), e = new TextEncoder(), to = new Uint8Array(5);
+result = [decode("latin1", [0xE4, 0xFF]), decode("utf-16le", [0x41, 0, 0x3D, 0xD8, 0, 0xDE, 0x42]), decode("utf-16be", [0, 0x41, 0xD8, 0x3D]),
+decode("utf-8", [0xEF, 0xBB, 0xBF, 0x41]),
+decode("utf-8", [0xEF, 0xBB, 0xBF, 0x41], { ignoreBOM: true }).length, decode("utf-8", [0xC3], { fatal: true }), decode("utf-16", [0x3D, 0xD8],
+{ fatal: true }), decode(" UTF8 ", [0x41]), decode("nope", []), decode("utf-8", [0xF0, 0x9F, 0x41, 0xE2, 0x82]),
+part.decode(new Uint8Array([0xE2, 0x82]), { stream: true }) + part.decode(new Uint8Array([0xAC]),
+{ stream: true }) + part.decode(new Uint8Array([0xC3])) + part.decode(), new TextDecoder("latin1").encoding, new TextDecoder("utf-16").encoding,
+part.fatal, part.ignoreBOM, new TextDecoder("utf-8", { fatal: true }).fatal,
+show(e.encodeInto("a€b", to)), to, show(e.encodeInto("€€", to)), show(e.encodeInto("\u{1F600}", new Uint8Array(3))), e.encode(),
+e.encode("\ud800"), e.encoding, new TextDecoder().decode(new DataView(new Uint8Array([1, 65, 66]).buffer, 1)),
+new TextDecoder().decode(new Uint8Array([65]).buffer), thrown(() => part.decode("x")), thrown(() => TextDecoder()), thrown(() => e.encodeInto("a",
+[])),
+(() => { var t = new TextDecoder("utf-16le"); return t.decode(new Uint8Array([0x41]), { stream: true }) + t.decode(new Uint8Array([0, 0x3D]),
+{ stream: true }) + t.decode(new Uint8Array([0xD8])) })()].join("|")
+=> äÿ|A😀�|A�|A|2|TypeError|TypeError|A|RangeError|�A�|€�|windows-1252|utf-16le|false|false|true|{"read":3,"written":5}|226,130,172,172,98|{"read":1,"written":3}|{"read":0,"written":0}||239,191,189|utf-8|AB|A|TypeError|TypeError|TypeError|A�
+# the URL standard: members that are set
+var log = [], set = (url, name, ...values) => values.forEach((value) => { var u = new URL(url); u[name] = value; log.push(u.href) });
+set("http://u:p@h:8080/p?q#f", "protocol", "https", "ftp:", "mailto", "1", "ws:x"); set("mailto:x@y", "protocol", "http", "tel"); set("file:///a",
+"protocol", "http"); set("http://h:443/", "protocol", "https"); set("http://h/", "username", "a:b@", ""); set("http://h/", "password", "p w", "");
+set("mailto:x", "username", "a"); set("http://h:1/p", "host", "x:2", "y", "z:99999", "", "a b", "[::1]:3", "q/w"); set("http://h:1/p", "hostname",
+"x:2", "y", "", "[::1]"); set("http://h:1/", "port", "80", "", "99999", "8x", "0"); set("http://h/a", "pathname", "b c", "/x/../y", "", "?q#f",
+"\\z"); set("mailto:x", "pathname", "y");
+set("http://h/?a", "search", "?b c", "", "#x", "b'c"); set("http://h/#a", "hash", "#b c", "", "`x"); set("x:/a", "search", "b'c");
+set("file:///p", "host", "h", "", "h:1", "localhost"); set("file:///p", "port", "1"); set("http://h/", "href", "https://k/l");
+log.push(thrown(() => { new URL("http://h").href = "nope" }), URL.canParse("x"), URL.canParse("/a", "http://h"),
+URL.parse("http://h/a?b")?.pathname, URL.parse("nope"),
+new URL("http://u@h:81/p?q#f").origin, new URL("file:///a").origin, new URL("blob:https://h/x").origin, new URL("HTTP://EXAMPLE.com:80").host,
+JSON.stringify(new URL("http://h")), thrown(() => new URL()), thrown(() => new URL("a", "b")), thrown(() => URL("http://h")))
+=> https://u:p@h:8080/p?q#f ftp://u:p@h:8080/p?q#f http://u:p@h:8080/p?q#f http://u:p@h:8080/p?q#f ws://u:p@h:8080/p?q#f mailto:x@y tel:x@y file:///a https://h/ http://a%3Ab%40@h/ http://h/ http://:p%20w@h/ http://h/ mailto:x http://x:2/p http://y:1/p http://z:1/p http://h:1/p http://h:1/p http://[::1]:3/p http://q:1/p http://h:1/p http://y:1/p http://h:1/p http://[::1]:1/p http://h/ http://h/ http://h:1/ http://h:8/ http://h:0/ http://h/b%20c http://h/y http://h/ http://h/%3Fq%23f http://h/z mailto:x http://h/?b%20c http://h/ http://h/?%23x http://h/?b%27c http://h/#b%20c http://h/ http://h/#%60x x:/a?b'c file://h/p file:///p file:///p file:///p file:///p https://k/l TypeError false true /a  http://h:81 null https://h example.com "http://h/" TypeError TypeError TypeError
+# the URL standard: hosts, paths and bases
+var parse = (url, base) => thrown(() => { throw { name: new URL(url, base).href } });
+result = ["http://1", "http://256", "http://0x7f.1", "http://0300.1.1", "http://1.2.3.4.5", "http://256.1.1.1", "http://1.2.3.256",
+"http://4294967295", "http://4294967296", "http://09", "http://1.", "http://1..2", "http://0x", "http://a.0x1", "http://[::]", "http://[1:2::8]",
+"http://[::ffff:1.2.3.4]", "http://[::1.2.3]", "http://[1:2:3:4:5:6:7:8:9]",
+"http://[1:2:3:4:5:6:7]", "http://[g::]", "http://[::1", "http://[1::2::3]", "http://[12345::]", "http://[0:0:1:0:0:0:1:0]", "http://a%41b",
+"http://a b", "http://a%00", "http://ex%41mple.COM", "http://BÜCHER.de", "http://xn--bcher-kva.de", "x://a b", "x://A%41", "x://[::1]/",
+"http:///h", "http:h", "http:\\\\h\\p", "http://u:p:q@h", "http://@h", "http://u@@h", "http://:p@h", "http://h:", "http://h:080", "http://h:x",
+"http://h:65536",
+"file:c:/a", "file:///C|/a", "file://h/a", "file:///../a", "file:a", "//h", "javascript:a b", "x:a?b#c d", "http://h/%zz/ü?ü#ü",
+"http://h/a/./b/../../c/%2e%2E/d/.", " http://h\n/\ta ", "http://h/a;b?c'd\"<>#`<", "x:/..//a", "x:/.//a", "http://h?#", "http://\u00ADh",
+"https://h:443", "wss://h:443/", "ftp://h:21/", ""].map((each) => parse(each)).concat(
+["b", "/b", "../b", "?b", "#b", "//k/b", "", "x:y", "http:b", "https:b", "\\b", ".", "..", "./", "a:b", "b/../../../c"].map((each) => parse(each,
+"http://u:p@h:1/x/y/z?q#f")), ["b", "/b", "C:/x", "//h/y", "#f", "?q"].map((each) => parse(each, "file:///C:/a/b")), ["#f", "b",
+"?q"].map((each) => parse(each, "mailto:x"))).join(" ")
+=> http://0.0.0.1/ http://0.0.1.0/ http://127.0.0.1/ http://192.1.0.1/ TypeError TypeError TypeError http://255.255.255.255/ TypeError TypeError http://0.0.0.1/ TypeError http://0.0.0.0/ TypeError http://[::]/ http://[1:2::8]/ http://[::ffff:102:304]/ TypeError TypeError TypeError TypeError TypeError TypeError TypeError http://[0:0:1::1:0]/ http://aab/ TypeError TypeError http://example.com/ http://xn--bcher-kva.de/ http://xn--bcher-kva.de/ TypeError x://A%41 x://[::1]/ http://h/ http://h/ http://h/p http://u:p%3Aq@h/ http://h/ http://u%40@h/ http://:p@h/ http://h/ http://h/ TypeError TypeError file:///c:/a file:///C:/a file://h/a file:///a file:///a TypeError javascript:a b x:a?b#c%20d http://h/%zz/%C3%BC?%C3%BC#%C3%BC http://h/d/ http://h/a http://h/a;b?c%27d%22%3C%3E#%60%3C x:/.//a x:/.//a http://h/?# http://h/ https://h/ wss://h/ ftp://h/ TypeError http://u:p@h:1/x/y/b http://u:p@h:1/b http://u:p@h:1/x/b http://u:p@h:1/x/y/z?b http://u:p@h:1/x/y/z?q#b http://k/b http://u:p@h:1/x/y/z?q x:y http://u:p@h:1/x/y/b https://b/ http://u:p@h:1/b http://u:p@h:1/x/y/ http://u:p@h:1/x/ http://u:p@h:1/x/y/ a:b http://u:p@h:1/c file:///C:/a/b file:///C:/b c:/x file://h/y file:///C:/a/b#f file:///C:/a/b?q mailto:x#f TypeError TypeError
+# the Streams standard: bodies that are read in part
+var log = [], said = (p) => p.then((v) => log.push(v === undefined ? "undefined" : typeof v === "string" ? v : show(v)), (e) => log.push(e.name)),
+make = () => new Response("abc");
+(async () => { let r = make(), reader = r.body.getReader(); log.push(r.bodyUsed, r.body.locked, thrown(() => r.body.getReader()));
+await said(r.text()); await said(r.body.cancel()); let one = await reader.read(); log.push(one.value + "", one.done, (await reader.read()).done,
+r.bodyUsed);
+reader.releaseLock(); log.push(r.body.locked); await said(reader.read()); await said(r.text()); r = make(); await said(r.body.cancel("why"));
+await said(r.text()); log.push(r.bodyUsed); r = make(); reader = r.body.getReader(); await said(reader.cancel()); await said(reader.read());
+reader.releaseLock(); log.push(thrown(() => new Response(r.body)), r.bodyUsed);
+r = make(); for await (let piece of r.body) { log.push(piece + ""); break } log.push(r.body.locked, r.bodyUsed); await said(r.text()); r = make();
+for await (let piece of r.body.values({ preventCancel: true })) break; log.push(r.body.locked); r = make();
+let it = r.body[Symbol.asyncIterator](); log.push((await it.next()).done, (await it.next()).done, (await it.return(5)).value);
+r = make(); let moved = new Response(r.body); await said(moved.text()); log.push(r.bodyUsed); r = new Response(null); log.push(r.body);
+await said(r.text()); await said(r.arrayBuffer().then((b) => b.byteLength)); await said(r.json());
+log.push(new Response(new Blob(["x"])).body.constructor.name, thrown(() => new Response(make().body.constructor)),
+thrown(() => r.clone().body)) })()
+=> false true TypeError TypeError TypeError 97,98,99 false true true false TypeError TypeError undefined TypeError true undefined {"done":true} TypeError true 97,98,99 false true TypeError false false true 5 abc true   0 SyntaxError ReadableStream nothing nothing
+# the Fetch standard: Request
+var log = [], r = new Request("http://h/p?q#f", { method: "post", body: "b", headers: { "X-A": "1" }, redirect: "manual" }), c = r.clone(),
+k = new Request(r), a = new AbortController(), s = new Request("http://h", { signal: a.signal });
+log.push(r.url, r.method, r.redirect, r.headers.get("x-a"), r.headers.get("content-type"), r.bodyUsed, c.url, c.method, c.redirect,
+c.headers.get("x-a"), c !== r, k.method, s.signal.aborted, (a.abort("x"), s.signal.aborted), s.signal.reason, s.clone().signal.aborted,
+new Request(s, { signal: null }).signal.aborted, thrown(() => new Request("/p")), thrown(() => new Request("http://u:p@h")),
+thrown(() => new Request()),
+thrown(() => new Request("http://h", { body: "x" })), thrown(() => new Request("http://h", { method: "a b" })),
+thrown(() => new Request("http://h", { method: "TRACE" })), thrown(() => new Request("http://h", { method: "HEAD", body: "" })),
+thrown(() => new Request("http://h", { redirect: "x" })), thrown(() => new Request("http://h", { signal: 5 })), thrown(() => Request("http://h")),
+new Request("http://h", { method: "patch" }).method, new Request(new Request("http://h", { headers: { a: "1" } }),
+{ headers: { b: "2" } }).headers.get("a"), new Request("http://h", null).method, new Request("http://h").signal.aborted,
+new Request("http://h").body);
+c.text().then((t) => log.push(t, c.bodyUsed,
+r.bodyUsed)).then(() => k.text()).then((t) => log.push(t)).then(() => r.text()).catch((e) => log.push(e.name, thrown(() => r.clone()),
+thrown(() => new Request(r))))
+=> http://h/p?q#f POST manual 1 text/plain;charset=UTF-8 true http://h/p?q#f POST manual 1 true POST false true x true false TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError patch  GET false  b true true b TypeError TypeError TypeError
+# Web IDL: DOMException
+var e = new DOMException("m", "NotFoundError"), d = new DOMException(), o = new DOMException("m", { name: "AbortError", cause: 5 }),
+x = new DOMException(undefined, "Odd");
+result = [e.name, e.message, e.code, String(e), d.name, d.message, d.code, o.name, o.cause, o.code, x.message, x.name, x.code,
+Object.prototype.toString.call(e), thrown(() => DOMException()), typeof e.stack, new DOMException(5, null).name].join("|")
+=> NotFoundError|m|8|NotFoundError: m|Error||0|AbortError|5|20||Odd|0|[object DOMException]|TypeError|string|null
+""")
+
     def test_they_do_what_those_of_node_do(self):
         if NODE is None:
             self.skipTest(f"{LEFT_OUT}: needs node")
@@ -8757,7 +9022,7 @@ class LimitTest(Case):
                 realm = aiwebengine.Realm(console=lambda level, text: None)
                 started = time.monotonic()
                 with self.assertRaises(aiwebengine.ScriptTimeout):
-                    realm.evaluate(source, timeout=0.1)
+                    realm.evaluate(source, timeout=0.05)
                 self.assertLess(time.monotonic() - started, STUCK)
                 self.assertEqual(realm.evaluate("1 + 1"), 2)
 
@@ -8769,7 +9034,7 @@ class LimitTest(Case):
                 realm = aiwebengine.Realm(console=lambda level, text: None)
                 started = time.thread_time()
                 with self.assertRaises(aiwebengine.ScriptTimeout):
-                    realm.evaluate(f"const t = '\U0001f600'.repeat(1.3e7); for (;;) {source}", timeout=0.2)
+                    realm.evaluate(f"const t = '\U0001f600'.repeat(1.3e7); for (;;) {source}", timeout=0.1)
                 self.assertLess(time.thread_time() - started, 4)    # of this thread's own work; a whole text takes 8
 
     def test_what_is_told_of_an_error_has_an_end(self):
@@ -8887,13 +9152,10 @@ class LimitTest(Case):
             with self.subTest(source):
                 self.assertEqual(run(source, timeout=STUCK), expected)
     def test_runaway_recursion_is_a_range_error(self):
-        for source in (
-                "function f() { return f() + 1 } f()", "var o = { get x() { return this.x } }; o.x", "class A { constructor() { new A } } new A",
-                "JSON.stringify({ toJSON() { return JSON.stringify(this) } })", "function f() { [1].map(f) } f()",
-                "function f() { [2, 1].sort(f) } f()", "function* g() { yield* g() } [...g()]", "var a = []; a[0] = a; a.flat(Infinity)",
-                "String({ toString() { return String(this) } })", "+{ valueOf() { return +this } }", "var p = new Proxy({}, { get: (t, k, r) => r[k] }); p.x",
-                "var f = () => f(); f()", "function f() { new f } new f", "async function f() { await f() } f(); throw new RangeError",
-                "'a'.replace('a', function f() { return 'a'.replace('a', f) })", "JSON.parse('['.repeat(1e6))", "function f(a = f()) {} f()",
+        for source in (                 # more kinds, which no script catches: DepthTest
+                "function f() { return f() + 1 } f()", "var o = { get x() { return this.x } }; o.x", "var a = []; a[0] = a; a.flat(Infinity)",
+                "var f = () => f(); f()", "async function f() { await f() } f(); throw new RangeError",
+                "'a'.replace('a', function f() { return 'a'.replace('a', f) })", "JSON.parse('['.repeat(1e6))",
                 "var x = {}; for (let i = 0; i < 1e5; i++) x = { x }; JSON.stringify(x)", "class A { static get x() { return this.x } } A.x",
                 "var f = function () { return f.apply(this, arguments) }; f()"):
             with self.subTest(source):
@@ -9201,7 +9463,7 @@ class LibraryTest(Case):
         checks = [(file, file.endswith(".mjs") or file in MODULE_FILES, expression)
                   for file, expression in LIBRARY_CHECKS]
         missing = [file for file, _, _ in checks if not (NODE_MODULES and (pathlib.Path(NODE_MODULES) / file).is_file())]
-        if missing or not shutil.which("node"):
+        if missing or MODULES_MISSING:
             self.skipTest(MODULES_MISSING or f"AIWEBENGINE_NODE_MODULES has no {', '.join(missing)}")
         node = subprocess.run(["node", "--input-type=module", "-e", LIBRARIES_IN_NODE], capture_output=True, encoding="utf-8",
                               timeout=2 * STUCK, input=json.dumps({"folder": str(pathlib.Path(NODE_MODULES).resolve()),
@@ -9770,7 +10032,7 @@ class PackageTest(Case):
         folder = pathlib.Path(NODE_MODULES or "")
         missing = [name for names, _ in blocks for name in names if not (
             NODE_MODULES and (folder / "/".join(name.split("/")[:2 if name[0] == "@" else 1])).is_dir())]
-        if missing or not shutil.which("node"):
+        if missing or MODULES_MISSING:
             self.skipTest(MODULES_MISSING or f"AIWEBENGINE_NODE_MODULES has no {', '.join(missing)}")
         scripts = tempfile.TemporaryDirectory(dir=folder.resolve().parent)
         self.addCleanup(scripts.cleanup)
@@ -10268,7 +10530,8 @@ def attack(name, source, seconds):
     print(json.dumps([name, outcome, took, usable is True and intact]), flush=True)
 
 for line in sys.stdin:
-    seconds, in_thread, attacks = json.loads(line)
+    seconds, in_thread, memory, attacks = json.loads(line)
+    aiwebengine.WATCHDOG.max_memory = memory << 20
     def run():
         for name, source in attacks:
             attack(name, source, seconds)
@@ -10279,7 +10542,11 @@ for line in sys.stdin:
         thread.join()
     else:
         run()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource else 0
+    try:                                # what getrusage tells begins with the size of the process that started this one
+        with open("/proc/self/status") as file:
+            peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource else 0
     print(json.dumps(peak // (1024 if sys.platform != "darwin" else 1 << 20)), flush=True)
 """
 
@@ -10313,8 +10580,9 @@ class AttackTestCase(Case):
             process.errors.seek(0)
             return code, process.errors.read()
 
-    def attack(self, attacks, seconds=1.0, in_thread=False):
-        """{name: source} -> {name: outcome}; fails where one crashed, was late or did damage."""
+    def attack(self, attacks, seconds=1.0, in_thread=False, memory=1024):
+        """{name: source} -> {name: outcome}; fails where one crashed, was late or did damage. The process may take
+        `memory` MiB."""
         kind = type(self)
         if kind.process is None:
             errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
@@ -10322,7 +10590,7 @@ class AttackTestCase(Case):
                                             stdout=subprocess.PIPE, stderr=errors, encoding="utf-8")
             kind.process.errors = errors
         with contextlib.suppress(OSError):
-            kind.process.stdin.write(json.dumps([seconds, in_thread, list(attacks.items())]) + "\n")
+            kind.process.stdin.write(json.dumps([seconds, in_thread, memory, list(attacks.items())]) + "\n")
             kind.process.stdin.flush()
         lines = [json.loads(line) for line in itertools.islice(kind.process.stdout, len(attacks) + 1)]
         if len(lines) <= len(attacks):
@@ -10348,7 +10616,7 @@ class AttackTestCase(Case):
 
     def assert_stopped(self, attacks, **options):
         """All of them run into the time limit."""
-        for name, outcome in self.attack(attacks, seconds=0.1, **options).items():
+        for name, outcome in self.attack(attacks, seconds=0.05, **options).items():
             with self.subTest(name):
                 self.assertEqual(outcome, "timeout")
 
@@ -10615,7 +10883,7 @@ class HangTest(AttackTestCase):
             "localeCompare": "'x'.repeat(2 ** 26).localeCompare('x'.repeat(2 ** 26) + 'y')",
             "normalize": "('a' + '\\u0301\\u0316'.repeat(2 ** 22)).normalize('NFC').length",
         }
-        for name, outcome in self.attack(attacks, seconds=0.3).items():
+        for name, outcome in self.attack(attacks, seconds=0.1).items():
             with self.subTest(name):
                 self.assertTrue(outcome in ("timeout", "memory") or outcome[0] in ("error", "value"), outcome)
 
@@ -10629,7 +10897,7 @@ class HangTest(AttackTestCase):
         self.attack({"structuredClone": tree + "structuredClone(a).length", "console.log": tree + "console.log(a)"}, self.ENOUGH)
 
     def test_timers(self):
-        realm = self.closing(aiwebengine.Realm("timers", console=lambda level, text: None))
+        realm = self.closing(aiwebengine.Realm("timers", console=lambda level, text: None, timeout=0.1))
         realm.evaluate("var turns = 0; setInterval(() => { turns++; for (;;); }, 1)", timeout=STUCK)
         self.assertEqual(realm.evaluate("1 + 1", timeout=STUCK), 2)
         error = thrown(aiwebengine.JSError, realm.evaluate, "for (;;) setTimeout(() => {}, 1e9)", timeout=STUCK)
@@ -10651,7 +10919,7 @@ class HangTest(AttackTestCase):
             "many alternatives": "new RegExp(Array(1e5).fill('a').join('|')).test('b')",
             "long text": "/^(a|b)*$/.test('ab'.repeat(1e5))", "long text, lazily": "/^(?:.|\\n)*?x/.test('ab'.repeat(1e5))",
         }
-        for name, outcome in self.attack(attacks).items():
+        for name, outcome in self.attack(attacks, seconds=0.3).items():
             with self.subTest(name):
                 self.assertTrue(outcome == "timeout" or outcome[0] == "value"
                                 or outcome[:2] == ["error", "RangeError"] or outcome[1] == "SyntaxError", outcome)
@@ -10704,8 +10972,8 @@ class DepthTest(AttackTestCase):
         "bound functions": "var f = () => 5; for (var i = 0; i < 5000; i++) f = f.bind(null); try { f() } catch (e) { e.name }",
         "prototypes": "var o = {z: 1}; for (var i = 0; i < 1e5; i++) o = Object.create(o); [o.z, 'q' in o].join()",
         "inspection": "var o = {}; for (var i = 0; i < 1e5; i++) o = {o}; console.log(o); 1",
-        "causes": "var e = new Error('x'); for (var i = 0; i < 1e5; i++) e = new Error('y', {cause: e}); console.log(e); 1",
-        "garbage": "var o = {}; for (var i = 0; i < 5e5; i++) o = {o}; o = null; 1",
+        "causes": "var e = new Error('x'); for (var i = 0; i < 3e4; i++) e = new Error('y', {cause: e}); console.log(e); 1",
+        "garbage": "var o = {}; for (var i = 0; i < 2e5; i++) o = {o}; o = null; 1",
         "promises": "var p = new Promise(() => {}); for (let i = 0; i < 5e4; i++) p = p.then(x => x); p = null; 1",
         "iterators": "function* id(it) { for (const x of it) yield x } var it = [1].values(); for (var i = 0; i < 5e4; i++) "
                      "it = id(it); try { [...it] } catch (e) { e.name }",
@@ -11004,23 +11272,25 @@ class PauseTest(Case):
     STOPPED_WITHIN = 1.0
 
     def test_long_arrays_are_read_and_written_alike_in_slices(self):
+        self.enter(mock.patch.multiple(aiwebengine, SLICE_LENGTH=1 << 12, JSON_PART_CHARACTERS=1 << 12, MIN_JSON_VALUES_IN_PARTS=1 << 13))
         realm = aiwebengine.Realm(console=lambda level, text: None)
-        realm.evaluate("""var longs = Array.from({ length: 14e4 }, (_, i) => [i, null, 'a,b', undefined, 1e21, [i]][i % 6]);
+        realm.evaluate("""var longs = Array.from({ length: 9000 }, (_, i) => [i, null, 'a,b', undefined, 1e21, [i]][i % 6]);
             var text = JSON.stringify({ longs: [longs, 1] })""", timeout=STUCK)
         self.assertEqual(json.loads(realm.evaluate("text")), json.loads(realm.evaluate(
             "'{\"longs\":[[' + longs.map(each => JSON.stringify(each) ?? 'null').join() + '],1]}'", timeout=STUCK)))
         self.assertTrue(realm.evaluate("JSON.stringify(JSON.parse(text)) === text", timeout=STUCK))
-        for bad in ("'[' + '1,'.repeat(2e5) + ']'", "'[,' + '1,'.repeat(2e5) + '1]'", "'[' + '1,'.repeat(2e5) + ',1]'",
-                    "'[' + '1 , '.repeat(2e5) + '1'", "'[' + '1,'.repeat(2e5) + '1 2]'",
-                    "'[' + '1,'.repeat(2e5) + ' '.repeat(7e4) + ',' + ' '.repeat(7e4) + '1]'"):
+        for bad in ("'[' + '1,'.repeat(12500) + ']'", "'[,' + '1,'.repeat(12500) + '1]'", "'[' + '1,'.repeat(12500) + ',1]'",
+                    "'[' + '1 , '.repeat(12500) + '1'", "'[' + '1,'.repeat(12500) + '1 2]'",
+                    "'[' + '1,'.repeat(12500) + ' '.repeat(4400) + ',' + ' '.repeat(4400) + '1]'"):
             with self.subTest(bad):
                 self.assertEqual(realm.evaluate(f"try {{ JSON.parse({bad}); 'read' }} catch (e) {{ e.name }}",
                                                 timeout=STUCK), "SyntaxError")
 
     def test_escapes_are_found_across_the_ends_of_slices(self):
         realm = aiwebengine.Realm(console=lambda level, text: None)
+        self.enter(mock.patch.object(aiwebengine, "SLICE_LENGTH", 1 << 14))
         for shift in range(12):
-            self.assertTrue(realm.evaluate(f"""var plain = 'a'.repeat({(1 << 16) - shift}) + '中 %é'.repeat(1e4)
+            self.assertTrue(realm.evaluate(f"""var plain = 'a'.repeat({(1 << 14) - shift}) + '中 %é'.repeat(2500)
                 decodeURIComponent(encodeURIComponent(plain)) === plain && unescape(escape(plain)) === plain
                     && new URLSearchParams('x=' + encodeURIComponent(plain)).get('x') === plain""", timeout=STUCK))
 
@@ -11086,11 +11356,12 @@ class PauseTest(Case):
 
     def test_base64_with_blanks_is_decoded_in_slices(self):
         options = ("base64", "loose")
+        self.enter(mock.patch.object(aiwebengine, "SLICE_LENGTH", 1 << 13))
         for blanks in ("{} ", "{}\n\t", " {}", "{}" * 3 + " ", "{}" * 5 + "\n"):
             for end in ("", "AQ", "AQ = =", "AQI", "A", "AQ=", "!"):
                 with self.subTest(blanks=blanks, end=end):
                     unit = blanks.format(*"AQID/"[:blanks.count("{}")])
-                    text = unit * ((1 << 17) // len(unit) // 4 * 4 + 4)         # two slices
+                    text = unit * ((1 << 14) // len(unit) // 4 * 4 + 4)         # two slices
                     plain = re.sub(r"\s", "", text)
                     with mock.patch.object(aiwebengine, "poll_interrupt") as poll:
                         read, decoded, wrong = aiwebengine.from_base64(text + end, options)
@@ -11214,7 +11485,7 @@ class PauseTest(Case):
         pauses = aiwebengine.COLLECTOR_PAUSES
         with mock.patch.object(pauses, "LONG", 0.0):
             realm = aiwebengine.Realm(console=lambda level, text: None)
-            realm.evaluate("var kept = []; kept.self = kept; for (let i = 0; i < 2e5; i++) kept.push([kept])", timeout=STUCK)
+            realm.evaluate("var kept = []; kept.self = kept; for (let i = 0; i < 5e4; i++) kept.push([kept])", timeout=STUCK)
             gc.collect()
             self.assertTrue(pauses.has_kept)
             watched = weakref.ref(realm.globals[aiwebengine.global_name("kept")])
@@ -11230,10 +11501,10 @@ class PauseTest(Case):
             time.sleep(0.6)
         self.assertIsNone(watched())
 
-    #: Graphs of some 50 MiB, as a call that is stopped leaves them.
-    GRAPHS = ("Array.from({ length: 3e5 }, () => ({ a: [1] }))", "new Map(Array.from({ length: 2e5 }, (_, i) => [i, { i }]))",
-              "(() => { let a = null; for (let i = 0; i < 3e5; i++) a = { a }; return a })()",
-              "Array.from({ length: 2e5 }, (_, i) => () => [i])", "Array.from({ length: 300 }, () => Array.from({ length: 1e3 }, () => [{}]))",
+    #: Graphs of some 25 MiB, as a call that is stopped leaves them.
+    GRAPHS = ("Array.from({ length: 12e4 }, () => ({ a: [1] }))", "new Map(Array.from({ length: 2e5 }, (_, i) => [i, { i }]))",
+              "(() => { let a = null; for (let i = 0; i < 12e4; i++) a = { a }; return a })()",
+              "Array.from({ length: 12e4 }, (_, i) => () => [i])", "Array.from({ length: 120 }, () => Array.from({ length: 1e3 }, () => [{}]))",
               "(() => { const o = {}; for (let i = 0; i < 2e5; i++) o['k' + i] = {}; return o })()")
 
     def test_a_large_graph_is_freed_in_slices_and_what_others_hold_stays(self):
@@ -11355,7 +11626,7 @@ class PauseTest(Case):
         realm = aiwebengine.Realm(console=lambda level, text: None)
         realm.evaluate("""var made = (() => { const all = [], f = () => all; all.push(all, f, { all })
             function* g() { yield all } const it = g(); it.next(); it.it = it
-            for (let i = 0; i < 2e5; i++) all.push([all]); return [all, it, { it }] })(); 0""", timeout=STUCK)
+            for (let i = 0; i < 5e4; i++) all.push([all]); return [all, it, { it }] })(); 0""", timeout=STUCK)
         made = realm.globals[aiwebengine.global_name("made")]
         watched = [weakref.ref(each) for each in made.items]
         del made
@@ -11406,11 +11677,11 @@ class PauseTest(Case):
         for name, (setup, call) in LARGEST_CALLS.items():
             with self.subTest(name):
                 for attempt in range(3):        # what comes once may be the machine's; what comes again is ours
-                    pause, end, took = longest_pause(setup, call, 0.15)
-                    if pause < self.LONGEST and took < 0.15 + self.STOPPED_WITHIN:
+                    pause, end, took = longest_pause(setup, call, 0.1)
+                    if pause < self.LONGEST and took < 0.1 + self.STOPPED_WITHIN:
                         break
                 self.assertLess(pause, self.LONGEST)
-                self.assertLess(took, 0.15 + self.STOPPED_WITHIN)
+                self.assertLess(took, 0.1 + self.STOPPED_WITHIN)
                 self.assertIn(end, ("TimeoutError", "RangeError", "OutOfMemoryError"))
 
 
@@ -11486,9 +11757,9 @@ class MemoryTest(AttackTestCase):
 
     def assert_bounded(self, source, *outcomes):
         self.end_process()
-        outcome = self.attack({"it": source}, seconds=2)["it"]
+        outcome = self.attack({"it": source}, seconds=2, memory=256)["it"]
         self.assertIn(outcome if isinstance(outcome, str) else outcome[1], outcomes)
-        self.assertLess(self.memory, 1700)
+        self.assertLess(self.memory, 900)
 
     def test_length_limits(self):
         self.assert_errors({
@@ -11497,10 +11768,12 @@ class MemoryTest(AttackTestCase):
             "replaceAll": "'x'.repeat(1e5).replaceAll('x', 'x'.repeat(1e5))",
             "replace": "'x'.repeat(1e4).replace(/x/g, \"$`$'\".repeat(1e4))",
             "JSON": "JSON.stringify(Array(2 ** 16).fill('x'.repeat(2 ** 20)))",
-            "Array": "new Array(2 ** 32)", "spread": "var a = [1]; for (;;) a = a.concat(a)",
+            "Array": "new Array(2 ** 32)",
             "BigInt power": "2n ** (2n ** 40n)", "BigInt shift": "1n << (2n ** 70n)",
             "BigInt text": "BigInt('1'.repeat(1e6))", "BigInt.asUintN": "BigInt.asUintN(2 ** 53 - 1, -1n)",
         }, "RangeError")
+        self.end_process()              # what the others have left counts as memory in use
+        self.assert_errors({"spread": "var a = [1]; for (;;) a = a.concat(a)"}, "RangeError")
 
     def test_strings(self):
         self.assert_bounded("var a = []; for (;;) a.push('x'.repeat(2 ** 20) + a.length)", "memory", "timeout")
@@ -11558,16 +11831,19 @@ class MemoryTest(AttackTestCase):
     @needs_size
     def test_stops_in_a_row_leave_nothing(self):
         process = subprocess.run([sys.executable, "-c", """
-import aiwebengine, threading
+import aiwebengine, time
 aiwebengine.WATCHDOG.max_memory = 200 << 20
 realm = aiwebengine.Realm(console=lambda level, text: None)
 peak = []
-for turn in range(3):
+for turn in range(2):
     try:
         realm.evaluate("(() => { const a = []; for (;;) a.push([a, new Array(1e4).fill(0)]) })()", timeout=20)
     except aiwebengine.ScriptTimeout as error:
         assert error.name == "OutOfMemoryError", error
-    peak.append(aiwebengine.memory_used() - aiwebengine.WATCHDOG.first_memory >> 20)
+    end = time.monotonic() + 20         # a busy machine frees it later
+    while (left := aiwebengine.memory_used() - aiwebengine.WATCHDOG.first_memory >> 20) > 90 and time.monotonic() < end:
+        time.sleep(0.01)
+    peak.append(left)
 print(max(peak))"""], capture_output=True, text=True, timeout=4 * STUCK,
             env={**os.environ, "PYTHONPATH": str(pathlib.Path(aiwebengine.__file__).parent)})
         self.assertEqual(process.returncode, 0, process.stderr[-1000:])
@@ -11901,6 +12177,29 @@ class FetchTest(ServerCase):
             "return caught(() => fetch('http://127.0.0.1:1/'))", allow_net=[("127.0.0.1", None)]))
         self.assertIn("is not known", self.fetching(
             "return caught(() => fetch('http://no-such-host.invalid/'))", allow_net=[("*", None), ("localhost", None), ("127.0.0.1", None)]))
+
+        for error, words in ((TimeoutError(), "h did not answer in time"), (ConnectionResetError(), "h broke the connection off"),
+                             (OSError(113, "No route to host"), "h cannot be reached (No route to host)"), (OSError(), "h cannot be reached (no connection)"),
+                             (ValueError(), "what h answered is not valid HTTP"),
+                             (socket.gaierror(), "the host h is not known"), (http.client.LineTooLong("x"), "what h answered is not HTTP")):
+            self.assertEqual(aiwebengine.trouble_text(error, "h"), words)
+
+    def test_answers_that_are_of_no_use_and_addresses_that_are_not_open(self):
+        answers = {"/nowhere": http_answer(b"", "302 Found", "Location: http://["), "/named": http_answer(b"", "302 Found", "Location: http://u:p@h/"),
+                   "/packed": http_answer(b"plain", "200 OK", "Content-Encoding: gzip"), "/none": http_answer(b"", "204 None")}
+        text = self.fetching("""
+            const ask = (path, options) => caught(async () => { const response = await fetch(BASE + path, options); return [await response.text(), response.body] });
+            return [await ask("/nowhere"), await ask("/named"), await ask("/packed"), await ask("/none"), await ask("/x", { method: "HEAD" })]""",
+            lambda method, target, *_: answers.get(target, http_answer(b"" if method == "HEAD" else b"hello")))
+        for found, expected in zip(json.loads(text), (
+                "redirects to something that is no URL", "leads to a URL with a name or password in it", "not what its Content-Encoding says",
+                ["", None], ["", None])):
+            self.assertEqual(found, expected) if isinstance(expected, list) else self.assertIn(expected, found)
+        for host, told in (("127.0.0.1", "127.0.0.1 is an address"), ("localhost", "localhost means 127.0.0.1, which is an address")):
+            real = socket.getaddrinfo       # "localhost" may mean ::1, too
+            with mock.patch.object(aiwebengine.socket, "getaddrinfo", lambda host, *more, **named: real("127.0.0.1", *more, **named)):
+                self.assertIn(told + " of this machine or of a private network, and not open: to allow that, add it to --allow-net: " + host,
+                              self.fetching(f"return caught(() => fetch('http://{host}/'))", allow_net=[("*", None)]))
 
     def test_bodies_have_a_limit_also_when_they_are_compressed(self):
         self.enter(mock.patch.object(aiwebengine, "MAX_FETCH_BYTES", 100_000))
@@ -12279,7 +12578,7 @@ class Js2PyEngineTest(Case):
                    "[2, 1].sort(function () { for (;;) {} })"]
         for source in endless:
             started = time.monotonic()
-            self.assertIsInstance(self.error(source, timeout=0.3), aiwebengine.ScriptTimeout, source)
+            self.assertIsInstance(self.error(source, timeout=0.1), aiwebengine.ScriptTimeout, source)
             self.assertLess(time.monotonic() - started, STUCK, source)
             self.assertEqual(self.evaluate("1 + 1"), 2)
 
@@ -12655,7 +12954,7 @@ class Js2PyServerTest(ServerCase):
 
     def test_other_scripts_are_served_while_one_hangs(self):
         self.serve({"a.js": "routeRegistry.registerRoute('/hang', function () { for (;;) {} });",
-                    "b.js": "routeRegistry.registerRoute('/b', function () { return 'b'; });"}, handler_timeout=2)
+                    "b.js": "routeRegistry.registerRoute('/b', function () { return 'b'; });"}, handler_timeout=1)
         thread = in_thread(self.get, "/hang")
         self.assertEqual(self.get("/b")[2], "b")
         thread.join()
@@ -13935,6 +14234,44 @@ query {
 { int(v: -) }
 { int(v: 1x) }
 { int(v: 1.5.5) }
+query ($a: Int) { int(v: $a) } %% {"a": []}
+query ($a: Int) { int(v: $a) } %% {"a": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]}
+query ($a: Int) { int(v: $a) } %% {"a": {"b": {"c": {"d": {"e": 1}}}, "f": [[[[1]]]]}}
+query ($a: Float) { float(v: $a) } %% {"a": "1"}
+query ($a: Boolean) { bool(v: $a) } %% {"a": 1}
+query ($a: ID) { id(v: $a) } %% {"a": 1.5}
+query ($a: String) { hello(name: $a) } %% {"a": true}
+query ($a: Int) { int(v: $a) } %% {"a": 2147483648}
+query ($a: [Kind!]) { users(kinds: $a) { id } } %% {"a": ["ADMIN", null]}
+query ($a: UserFilter) { users(filter: $a) { id } } %% {"a": {"nested": {"kinds": ["NONE"]}}}
+query ($a: OneInput) { one(by: $a) } %% {"a": {"id": 1, "name": "x"}}
+query ($a: OneInput) { one(by: $a) } %% {"a": {"id": null}}
+query ($a: String) { str(v: $a) }
+query ($a: String = "x") { str(v: $a) } %% {"a": null}
+query ($a: String = "x") { str(v: $a) }
+query ($i: Boolean!) { hello @skip(if: $i) int(v: 1) @include(if: $i) } %% {"i": true}
+{ ...F ...G } fragment F on Query { a: hello } fragment G on Query { a: int }
+{ ...F a: int } fragment F on Query { ...G } fragment G on Query { a: hello }
+{ user(id: 1) { ...F } user(id: 1) { ...G } } fragment F on User { n: name } fragment G on User { n: age }
+{ user(id: 1) { ...F } ...G } fragment F on User { n: name } fragment G on Query { user(id: 1) { n: age } }
+{ hello(times: 1) hello(times: 2) }
+{ users(first: 1, kinds: [ADMIN]) { id } users(kinds: [USER], first: 1) { id } }
+{ search(text: "x") { ... on User { n: tags } ... on Product { n: title } } }
+{ search(text: "x") { ... on User { n: id } ... on Product { n: price } } }
+{ search(text: "x") { ... on User { n: address { x: street } } ... on Product { n: title } } }
+{ pets { ... on Dog { o: owner { n: name } } ... on Cat { o: owner { n: age } } } }
+{ pets { ... on Dog { n: barks } ... on Cat { n: lives } } }
+mutation @skip(if: true) { add(n: 1) }
+subscription { ...F @include(if: true) } fragment F on Subscription { tick text }
+{ user(id: 1) { ... on Query { hello } ... on Pet { name } } }
+fragment F on Int { x } { ...F }
+fragment F on UserFilter { name } { hello }
+query ($a: User) { hello }
+query ($a: Int, $a: Int) { int(v: $a) }
+query A { hello } query A { int }
+{ hello } query B { int }
+query A($a: Int) { ...F } query B { ...F } fragment F on Query { int(v: $a) }
+fragment F on Query { hello } fragment F on Query { int } { ...F }
 { int(v: 1.x) }
 { int(v: 1.25e) }
 { int(v: -01) }
@@ -14642,6 +14979,46 @@ class GraphQLExecutionTest(Case):
         self.assertEqual(json.loads(result), {"data": {"scalar": {"x": None, "y": "\ud800", "z": None}}})
 
 
+class GraphQLScalarTest(Case):
+    """What results become that are not of the type of their field (spec 3.5), as graphql-js has it."""
+
+    # Value in Python, then what Int, Float, String, Boolean and ID make of it; - is an error.
+    RESULTS = """
+True | 1 | 1 | "true" | true | -
+False | 0 | 0 | "false" | false | -
+5 | 5 | 5 | "5" | true | "5"
+0 | 0 | 0 | "0" | false | "0"
+2.0 | 2 | 2.0 | "2" | true | "2"
+2.5 | - | 2.5 | "2.5" | true | -
+-2147483648 | -2147483648 | -2147483648 | "-2147483648" | true | "-2147483648"
+2147483648 | - | 2147483648 | "2147483648" | true | "2147483648"
+float("nan") | - | - | - | - | -
+float("inf") | - | - | - | - | -
+10 ** 400 | - | - | - | - | -
+"7" | 7 | 7.0 | "7" | - | "7"
+" -7 " | -7 | -7.0 | " -7 " | - | " -7 "
+"2.5" | - | 2.5 | "2.5" | - | "2.5"
+"x" | - | - | "x" | - | "x"
+"" | - | - | "" | - | ""
+[] | - | - | - | - | -
+{} | - | - | - | - | -
+"""
+
+    def test_results(self):
+        kinds, service, current = ("Int", "Float", "String", "Boolean", "ID"), aiwebengine.GraphQLService(), []
+        for kind in kinds:
+            service.register("query", kind, f"{kind}: {kind}", lambda args, info: current[-1])
+        for line in self.RESULTS.strip().split("\n"):
+            value, *expected = line.split(" | ")
+            current.append(eval(value))
+            found = service.execute("{ Int Float String Boolean ID }")
+            self.assertEqual([json.dumps(found["data"][kind]) if found["data"][kind] is not None else "-" for kind in kinds], expected, value)
+            self.assertEqual({error["path"][0]: error["message"].partition(":")[0] for error in found.get("errors", ())}, {
+                kind: {"Int": mock.ANY, "Float": "Float cannot represent non numeric value", "String": "String cannot represent value",
+                       "Boolean": "Boolean cannot represent a non boolean value", "ID": "ID cannot represent value"}[kind]
+                for kind, text in zip(kinds, expected) if text == "-"}, value)
+
+
 # -- GraphQL: limits ---------------------------------------------------------------------
 
 
@@ -14656,11 +15033,11 @@ class GraphQLLimitsTest(Case):
         long = {"v": 1, "t": "x" * 1_000_000}
         for name, value, text, found in (
                 ("values", tree, "{ n { n { n { n { n { v } } } } } }", "too large"),
-                ("errors", {"n": [{"v": "x"}] * 200_000}, "{ n { n { v } } }", "too large"),
+                ("errors", {"n": [{"v": "x"}] * 20_000}, "{ n { n { v } } }", "too large"),
                 ("text in many places", {"n": [long] * 10_000}, "{ n { n { t } } }", "too large"),
                 ("text that JSON writes longer", {"n": [{"t": '"' * 1_000_000}] * 50}, "{ n { n { t } } }", "too large"),
-                ("many values", {"n": [tree] * 300_000}, "{ n { n { v } } }", None)):
-            with self.subTest(name):
+                ("many values", {"n": [tree] * 30_000}, "{ n { n { v } } }", None)):
+            with self.subTest(name), mock.patch.object(aiwebengine, "MAX_GRAPHQL_VALUES", 200_000):
                 service = aiwebengine.GraphQLService()
                 service.register("query", "n", "type Node { n: [Node] v: Int t: String } type Query { n: Node }",
                                  lambda args, info: value)
@@ -14769,7 +15146,12 @@ class GraphQLHttpTest(Case):
                                ("application/*", self.JSON), ("text/html, */*;q=0.1", self.JSON)):
             self.assertEqual(self.post(request, accept), (200, wanted, {"data": {"__typename": "Query"}}))
         self.assertEqual(self.post(request, "text/html")[0], 406)
-        self.assertEqual(self.post(request, "application/json;q=0")[0], 406)
+        for accept in ("application/json;q=0", "application/json;q=much", ";q=1", "application/json; q=-1"):
+            self.assertEqual(self.post(request, accept)[0], 406)
+        for method, accept, wanted in (("GET", "text/html", True), ("HEAD", "application/xhtml+xml", True), ("POST", "text/html", False),
+                                       ("GET", None, False), ("GET", "*/*", False), ("GET", "image/png", False), ("GET", "image/png, text/html;q=0.1", True),
+                                       ("GET", "application/json, text/html", False), ("GET", "text/html;q=0.5, application/*", False)):
+            self.assertEqual(aiwebengine.wants_graphql_explorer(method, {"accept": accept}), wanted, accept)
 
     def test_status_of_failures(self):
         for query, variables in (("{", None), ("{ nope }", None),
@@ -15010,6 +15392,10 @@ class GraphQLSubscriptionTest(Case):
         client = self.attach(aiwebengine.GraphQLSseAnswer(None, stream, {"a": "1"}))
         self.send("order", '{"id": 1,\n"x": 2}', {"a": "1"})
         self.assertEqual(client.next(), (None, {"id": 1, "x": 2}))
+        self.assertEqual(self.service.execute("subscription { chat }")["errors"][0]["message"],
+                         "A subscription cannot be executed: subscribe to it at /graphql/sse.")
+        with self.assertRaisesRegex(aiwebengine.GraphQLSchemaError, "There are queries, mutations and subscriptions, but no fragment."):
+            self.service.register("fragment", "x", "x: Int", None)
         for answer, text in (("plain words", "plain words"), ({"id": "ü"}, '{"id":"ü"}'), (None, None)):
             self.service.register("subscription", "greet", "greet: String", lambda args, info: answer)
             self.assertEqual(self.service.subscribe_plain("greet"), text)
@@ -15062,6 +15448,15 @@ class GraphQLSubscriptionTest(Case):
         self.assertEqual(self.send("order", {"status": "D"}).matched, 0)
         self.assertEqual(self.service.sse("GET", {}, {"token": "0" * 32}, b"").response[0], 404)
         self.assertEqual(self.service.sse("DELETE", {}, {"operationId": "a"}, b"").response[0], 404)
+        answer = self.service.sse("PATCH", head, {}, b"").response
+        self.assertEqual((answer[0], dict(answer[1])["Allow"]), (405, "GET, POST, PUT, DELETE"))
+        self.assertEqual(self.service.sse("POST", head, {}, b"{").response[0], 400)
+        self.assertEqual([answer for _ in range(2) for answer in (post("subscription { chat }", "z"), len(
+            self.service.reservations[token[2].decode()].operations))], [202, 1, 409, 1])
+        with mock.patch.multiple(aiwebengine, MAX_GRAPHQL_RESERVED_OPERATIONS=1, MAX_GRAPHQL_RESERVATIONS=1):
+            self.assertEqual(post("subscription { chat }", "y"), 429)
+            answer = self.service.sse("PUT", {}, {}, b"").response
+            self.assertEqual((answer[0], dict(answer[1])["Retry-After"]), (503, "10"))
 
     def test_reservations_expire(self):
         token = self.service.sse("PUT", {}, {}, b"").response[2].decode()
@@ -15742,6 +16137,27 @@ class HostApiTest(ServerCase):
         self.assertIn("registered", self.evaluate("return routeRegistry.registerRoute('/:a-:b/:c/*/*', 'f')"))
         self.assertIn("stream paths are fixed", self.evaluate("return routeRegistry.registerStreamRoute('/x/:id')"))
 
+    def test_calls_with_wrong_arguments_say_what_is_wanted(self):
+        told = {"routeRegistry.registerRoute('/x', ' ')": "registerRoute: the name of the handler is empty",
+                "routeRegistry.registerRoute('/x', () => 1, 'GET', 5)": "the options must be an object such as { requireAuth: true }, not a number (5)",
+                "routeRegistry.registerRoute('/x', () => 1, 'GET', { requireAuth: 5 })": "requireAuth must be true or a role",
+                "routeRegistry.registerRoute('/x', () => 1, 'GET', { requireAuth: '' })": "requireAuth must be true or a role",
+                "routeRegistry.registerStreamRoute('/s', true)": "the second argument must be a handler or an object of options, not a boolean (true)",
+                "graphQLRegistry.registerQuery('q', 'q: Int', () => 1, 'all')": 'The visibility of "q" is "all", but must be "external", "engine" or "internal".',
+                "graphQLRegistry.executeGraphQL(5)": "the query must be a string", "graphQLRegistry.executeGraphQL('{ q }', '{')": "the variables are not valid JSON",
+                "graphQLRegistry.executeGraphQL('{ q }', '[]')": "the variables must be an object, or JSON of one",
+                "ResponseBuilder.redirect('')": "the address must be a string", "ResponseBuilder.redirect('/', { status: 200 })": "from 300 to 399",
+                "ResponseBuilder.redirect('/', { headers: 5 })": "ResponseBuilder.redirect: the headers must be an object or an array of pairs",
+                "schedulerService.registerOnce({ handler() {}, name: 'j' })": "runAt is missing: when is the handler to be called?",
+                "schedulerService.registerOnce({ handler() {}, name: '', runAt: 0 })": "the job needs a name",
+                "schedulerService.registerOnce({ handler() {}, name: 'j', runAt: 'soon' })": "runAt",
+                "database.exec('SELECT ?')": "SELECT ? has parameters; use database.prepare", "database.exec('SELECT \\0')": "a character with the code 0"}
+        self.serve("const told = %s.map((call) => { try { return call(), 'nothing' } catch (error) { return error.name + ': ' + error.message } });"
+                   "routeRegistry.registerRoute('/told', () => told);" % ("[" + ",".join(f"() => {call}" for call in told) + "]"))
+        for found, call, expected in zip(self.get_json("/told"), *zip(*told.items())):
+            with self.subTest(call):
+                self.assertIn(expected, found)
+
     def test_extra_arguments_are_ignored(self):
         cases = {"['/a', '/b'].map(routeRegistry.registerStreamRoute)[1]": "Stream /b registered",
                  "sharedStorage.setItem('k', 'v', 1), ['k', 'l'].map(sharedStorage.getItem)": ["v", None],
@@ -16176,7 +16592,7 @@ class StorageFileTest(ServerCase):
 
     def test_what_was_acknowledged_survives_kill(self):
         first = 0
-        for _ in range(10):
+        for _ in range(5):
             process = self.writer(first, 1 << 30)
             lines = iter(process.stdout.readline, b"")
             for _, line in zip(range(20 + random.randrange(60)), lines):
@@ -16657,6 +17073,15 @@ class DatabaseTest(ServerCase):
             return [add.run("d"), database.prepare("UPDATE notes SET n = 0 WHERE id < 3").run(), database.sql`DELETE FROM notes`]"""),
             [{"changes": 1, "lastInsertRowid": 4}, {"changes": 2, "lastInsertRowid": 4}, {"changes": 4, "lastInsertRowid": 4}])
 
+    def test_a_statement_without_rows_gives_none_in_every_way_of_asking(self):
+        self.assertEqual(self.ask(self.ROWS + """
+            const add = database.prepare("INSERT INTO notes (text) VALUES (?)"), all = database.prepare("SELECT id, n FROM notes WHERE id = ?");
+            return [add.get("d") === undefined, add.all("e"), [...add.iterate("f")], add.columns(), add.raw().get("g") === undefined,
+              database.sql`SELECT count(*) n FROM notes`[0].n, all.raw().get(2), all.raw(false).get(2), all.setReturnArrays(true).all(2),
+              all.setReturnArrays(false).get(2), all.pluck().all(2), all.pluck(false).get(2), all.setReadBigInts(true).get(2).id === 2n,
+              all.setReadBigInts(false).get(2).id]"""),
+            [True, [], [], [], True, 7, [2, None], {"id": 2, "n": None}, [[2, None]], {"id": 2, "n": None}, [2], {"id": 2, "n": None}, True, 2])
+
     def test_what_is_put_into_a_template_is_never_read_as_sql(self):
         self.assertEqual(self.ask(self.ROWS + """
             const evil = "' OR 1=1; DROP TABLE notes; --";
@@ -16730,6 +17155,9 @@ class DatabaseTest(ServerCase):
             self.assertIn("full", self.problem(
                 'database.exec("CREATE TABLE t (x)"); for (;;) database.prepare("INSERT INTO t VALUES (zeroblob(10000))").run()'))
         self.assertIn("1,000,000", self.problem('database.exec("-".repeat(1000001))'))
+        self.assertEqual(self.value('database.prepare("SELECT 1 n").get().n'), 1)
+        [[pages], [size]] = [self.server.app.database.connection.execute(f"PRAGMA {name}").fetchone() for name in ("max_page_count", "page_size")]
+        self.assertEqual(pages * size, 256 << 20)
 
     def test_large_rows_are_read_one_at_a_time(self):
         sizes, fetch = [], aiwebengine.Database.fetch
@@ -16910,6 +17338,9 @@ class DatabaseTest(ServerCase):
         self.assertEqual((answer["columns"], answer["rows"], answer["more"]),
                          (["id", "text", "n"], [[1, "a", 1.5], [2, "b", None], [3, "c", "(2 bytes)"]], False))
         self.assertEqual(query("DELETE FROM notes WHERE id = 1")["changes"], 1)
+        for sql in ("SELECT 1; SELECT 2", "SELECT ?"):
+            self.assertIn("this takes one statement, without parameters", json.dumps(query(sql)))
+        self.assertEqual(query("SELECT 9007199254740993 a, 1e999 b, -5 c, 2.5 d")["rows"], [["9007199254740993", "inf", -5, 2.5]])
         self.assertIn("no such table: x", query("SELECT * FROM x")["error"]["message"])
         self.assertIn("not for scripts", query("BEGIN")["error"]["message"])
 
@@ -17491,6 +17922,26 @@ class RedisTest(RedisCase):
         self.until(lambda: names(two) == ["yours"])
         two.stop()
         self.until(lambda: names(one) == [])
+
+    def test_a_stream_that_is_gone_is_no_longer_reported(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client, [path] = self.client(two), [stream.path for stream in two.app.streams if stream.path in two.app.stream_routes][:1]
+        self.until(lambda: one.app.relay.presence.elsewhere(path))
+        presence = two.app.relay.presence
+        presence.stop()
+        presence._told = {path: None, "/gone": None}
+        for gone in ("/gone", path):
+            presence.link.call("HSET", presence._key(presence.name), gone, "[]")
+        presence._report()
+        self.assertEqual([presence.link.call("HEXISTS", presence._key(presence.name), each) for each in ("/gone", path)], [0, 1])
+        stream = types.SimpleNamespace(path="/g", served=1, connections=[1], list_connections=lambda: [],
+                                       guests=lambda: [(types.SimpleNamespace(since=5), None)])
+        presence.registry, presence._rounds = [stream], 0
+        for again in (False, True):             # what has clients is told again now and then, for it expires
+            presence._report()
+            self.assertEqual(presence.link.call("HDEL", presence._key(presence.name), "/g"), 1)
+            presence._rounds = aiwebengine.PRESENCE_REPEAT - 1
+        client.sock.close()
 
     def test_what_a_dead_process_reported_expires(self):
         with unittest.mock.patch.object(aiwebengine, "PRESENCE_EXPIRY_SECONDS", 2):
@@ -18614,6 +19065,19 @@ class ScriptTest(ServerCase):
         self.change("c.js", self.routes(("/x", "new c")))
         self.assertEqual([self.get(path)[2] for path in ("/x", "/y", "/z")], ["new c", "new a", "new b"])
 
+    def test_a_version_that_stays_keeps_its_fields_and_types_too(self):
+        for field, kind, told in (("z: Int", "", 'already registered by c.js'), ("y: Int", "type T { b: Int }", "defined differently"), ("y: Int", "", None)):
+            with self.subTest(field + kind):
+                self.serve({"a.js": "graphQLRegistry.registerQuery('x', 'x: Int', () => 1);", "c.js":
+                            "graphQLRegistry.registerQuery('z', 'z: Int', () => 3); graphQLRegistry.registerTypes('type T { a: Int }')"})
+                self.put({"a.js": f"graphQLRegistry.registerQuery('{field[0]}', '{field}', () => 2); {kind and f'graphQLRegistry.registerTypes({kind!r})'}",
+                          "c.js": "oops("})
+                self.server.app.refresh()
+                query = "{ x z }" if told else "{ y z }"
+                self.assertEqual(self.get_json("/graphql?query=" + urllib.parse.quote(query)), {"data": {query[2]: 1 if told else 2, "z": 3}})
+                self.assertEqual("a.js was not loaded" in self.output.getvalue(), told is not None)
+                self.assertIn(told or "", self.output.getvalue())
+
     def test_the_watcher_takes_a_renamed_file_for_one_change(self):
         source = self.routes(("/v", "v")) + "routeRegistry.registerStreamRoute('/s');"
         self.serve({"b.js": source}, reload=True)
@@ -18725,7 +19189,7 @@ class ScriptTest(ServerCase):
 
     def test_another_script_is_served_while_one_is_stuck(self):
         self.serve({"stuck.js": "routeRegistry.registerRoute('/stuck', () => { console.log('here'); for (;;) {} });",
-                    "free.js": "routeRegistry.registerRoute('/free', () => 'free');"}, handler_timeout=5.0)
+                    "free.js": "routeRegistry.registerRoute('/free', () => 'free');"}, handler_timeout=2.0)
         answers = []
         thread = in_thread(lambda: answers.append(self.get("/stuck")[0]))
         self.eventually(lambda: "here" in self.output.getvalue())
@@ -18854,7 +19318,7 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
         self.assertEqual(self.get_json("/key"), ["value", "undefined", ["KEY"]])
 
     def test_no_log_page_or_answer_of_the_server_shows_a_value(self):
-        token = "tok-en:0123"
+        token = "tok-en:0q1v2x"         # whose parts are in no address, time or random id
         self.serve_settings(self.SCRIPT + "console.log(env, [env.KEY], JSON.stringify(env), 'at ' + env.TOKEN);",
                             {"KEY": self.SECRET, "TOKEN": token, "SHORT": "abc"}, reload=True)
         self.assertEqual(self.get_json("/key")[0], self.SECRET)         # what a script answers is its own affair
@@ -18872,7 +19336,7 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
         shown["log"] = self.output.getvalue()
         for where, text in shown.items():
             with self.subTest(where):
-                for part in ("sword", "fish", "söns", "s\\u00f6ns", "0123", "%3A0123"):
+                for part in ("sword", "fish", "söns", "s\\u00f6ns", "0q1v2x", "%3A0q1v2x"):
                     self.assertNotIn(part, text)
         for where in ("page", "json", "graphql", "evaluate", "thrown", "log", "live", "events requests", "events script&name=app.js"):
             self.assertIn("[env.KEY]", shown[where], where)
@@ -19271,11 +19735,11 @@ class HttpTest(ServerCase):
     # -- requests ----
 
     def test_query_params_headers_cookies(self):
-        found = self.get_json("/users/J%C3%BCrgen%2Fx?a=1&a=2&b=&c=%26+%C3%A9&__proto__=x", Cookie="s=1; t=%20y; s=2",
+        found = self.get_json("/users/J%C3%BCrgen%2Fx?a=1&a=2&b=&c=%26+%C3%A9&__proto__=x&d%5B+%5d=3", Cookie='s=1; t=%20y; s=2; q="x%3b"; =z; v',
                               **{"X-Custom": "v"})
         self.assertEqual(found["params"], {"id": "Jürgen/x"})
-        self.assertEqual({key: found["query"][key] for key in "abc"}, {"a": "2", "b": "", "c": "& é"})
-        self.assertEqual(found["cookies"], {"s": "1", "t": " y"})
+        self.assertEqual({key: found["query"][key] for key in ("a", "b", "c", "d[ ]")}, {"a": "2", "b": "", "c": "& é", "d[ ]": "3"})
+        self.assertEqual(found["cookies"], {"s": "1", "t": " y", "q": "x;"})
         self.assertEqual(found["headers"]["x-custom"], "v")
         self.assertEqual((found["method"], found["ip"]), ("GET", "127.0.0.1"))
         self.assertEqual(found["path"], "/users/Jürgen/x")
@@ -19413,9 +19877,23 @@ class HttpTest(ServerCase):
         self.assertEqual(found["form"], {"text": "hé"})
         self.assertEqual(found["files"], [{"field": "file", "filename": "a.bin", "contentType": "application/x-thing",
                                            "size": 7, "data": base64.b64encode(b"\x00\xff\r\n--x").decode()}])
-        for broken in (body[:-8], b"", b"--b\r\nnothing\r\n--b--", body.replace(b'name="text"', b"")):
-            status, _, text = self.post("/echo", broken or b"x", {"Content-Type": "multipart/form-data; boundary=b"})
-            self.assertEqual(status, 400, text)
+        field, fields = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n', aiwebengine.MAX_FORM_FIELDS
+        for status, told, broken in (
+                (400, "its closing boundary is missing", body[:-8]), (400, "its closing boundary is missing", b"x"),
+                (400, "a part has no header", b"--b\r\nnothing\r\n--b--"), (400, "a part has no name", body.replace(b'name="text"', b"")),
+                (400, "a part has no header", field[:-4] + b"; x=" + b"x" * 20000 + b"\r\n\r\n\r\n--b--"),
+                (400, "a part's header is not UTF-8", field.replace(b'"a"', b'"\xe4"') + b"\r\n--b--"),
+                (400, "is not UTF-8 text", field + b"\xe4\r\n--b--"), (413, f"more than {fields:,} parts", b"--b\r\n" * fields + b"--b--")):
+            with self.subTest(told):
+                answer = self.post("/echo", broken, {"Content-Type": "multipart/form-data; boundary=b"})
+                self.assertEqual((answer[0], told in answer[2]), (status, True), answer[2])
+        for kind, status, told, broken in (
+                ("multipart/form-data", 400, "has no boundary", field), ("text/plain; charset=ebcdic", 415, "charset 'ebcdic' is not supported; send UTF-8", b"x"),
+                ("text/plain", 400, "The body is not valid utf-8: byte 1 is 0xe4", b"a\xe4"), (FORM, 413, f"more than {fields:,} fields", b"&" * fields),
+                ("application/json", 413, f"more than {aiwebengine.MAX_JSON_VALUES:,} values", b"[" + b"0," * aiwebengine.MAX_JSON_VALUES + b"0]")):
+            with self.subTest(kind):
+                answer = self.post("/echo", broken, {"Content-Type": kind})
+                self.assertEqual((answer[0], told in answer[2]), (status, True), answer[2])
 
     def test_json_body(self):
         send = lambda text: self.post("/echo", text, {"Content-Type": "application/json"})
@@ -19453,6 +19931,15 @@ class HttpTest(ServerCase):
             for byte in b"POST /echo" + HEAD + b"Content-Length: 3\r\n\r\nabc":
                 sock.sendall(bytes([byte]))
             self.assertIn(b"200 OK", sock.recv(65536))
+
+    def test_what_comes_after_the_last_answer_is_waited_for(self):
+        client = self.closing(socket.create_connection(("127.0.0.1", self.server.port), timeout=WAIT))
+        client.sendall(b"GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        while client.recv(10000):
+            pass
+        self.assertEqual([handler.state for handler in self.server.http.handlers], ["draining"])
+        client.close()
+        self.eventually(lambda: not self.server.http.handlers)
 
     def test_chunked_bodies(self):
         request = b"POST /echo" + HEAD + b"Content-Type: " + FORM.encode() + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -19500,6 +19987,10 @@ class HttpTest(ServerCase):
                 ("many headers", b"GET /" + HEAD + b"X: a\r\n" * 300 + b"\r\n", 431),
                 ("endless header", b"GET /" + HEAD + b"a" * 70000, 431),
                 ("large body", b"POST /echo" + HEAD + b"Content-Length: 10485761\r\n\r\n", 413),
+                ("long chunk size", b"POST /echo" + HEAD + chunked + b"\r\n" + b"0" * 5000, 400),
+                ("many trailers", b"POST /echo" + HEAD + chunked + b"\r\n0\r\n" + b"X: a\r\n" * 300 + b"\r\n", 431),
+                ("odd trailer", b"POST /echo" + HEAD + chunked + b"\r\n0\r\nX a\r\n\r\n", 400),
+                ("expectation", b"POST /echo" + HEAD + b"Expect: more\r\n" + length + b"\r\nabc", 417),
                 ("unknown method", b"BREW /hello" + HEAD + b"\r\n", 501)):
             with self.subTest(name):
                 answer = self.raw(data)
@@ -20109,6 +20600,7 @@ class ResponseTest(ServerCase):
                 ("throw { get status() { throw 1 } }", 500, "error"), ("throw { get status() { for (;;); } }", 500, "error"),
                 ("throw { get status() { return 'x' } }", 500, "error"), ("throw { status: 400, body: 1, get headers() { throw 1 } }", 400, "Bad"),
                 ("throw new (class extends Error { get name() { return 'E' } get message() { return 'm' } })", 500, "error")):
+            self.options = {"handler_timeout": 1} if "for (;;)" in code else {}
             with self.subTest(code):
                 found = self.answer(code)
                 self.assertEqual((found[0], part in found[2]), (status, True), found)
@@ -20304,12 +20796,15 @@ class LoginTest(ServerCase):
         hash = aiwebengine.hash_password("correct horse", costs=(1024, 8, 1))
         self.serve_users([{"id": "ada", "password": hash}, {"id": "ben"}])
         self.assertEqual(self.log_in("ada", "correct horse")[0], 303)
-        for _ in range(aiwebengine.MAX_WRONG_PASSWORDS):
+        page = self.post("/auth/login", {"user": "ada", "password": "wrong"}, {"Accept": "text/html", **self.log_in("ben")[1]})[2]
+        self.assertHolds(page, '<p class="bad" role="alert">', 'action="/auth/logout"', "You are ben. <button>Log out</button>")
+        for _ in range(aiwebengine.MAX_WRONG_PASSWORDS - 1):
             status, cookie, _ = self.log_in("ada", "wrong")
             self.assertEqual((status, cookie), (401, {}))
         self.assertEqual(self.log_in("ada", "correct horse")[0], 429)
         self.assertEqual(self.log_in("ben")[0], 303)
         page = self.get("/auth/login", Accept="text/html")[2]
+        self.assertNotIn("You are", page)
         self.assertHolds(page, 'type="password"', "the users are in users.json", "<label>User <input", "<button>ben</button>")
         self.assertNotIn("scrypt", page)
 
@@ -20398,16 +20893,23 @@ class LoginTest(ServerCase):
         self.assertIn("0 connections matched", self.post("/send", {"to": "own", "text": "x", "user": "forged"})[2])
 
     def test_mistakes_in_the_file_are_told_and_let_nobody_in(self):
-        for text, expected in {
-                "{": "Expecting property name", "{}": "must be an array", '[{"name": "x"}]': 'user 1 needs an "id"',
-                '[{"id": "a"}, {"id": "a"}]': 'two users have the id "a"', '[{"id": "a", "role": "x"}]': 'has "role"',
-                '[{"id": "a", "roles": "x"}]': "roles must be an array", '[{"id": "a", "password": "plain"}]': "--hash-password",
-                '[{"id": "a", "password": "scrypt$1048576$8$1$saltsalt$' + "A" * 43 + '"}]': "--hash-password",
-                "[" * 100_000: "can log in"}.items():
+        for text, expected in {"{": "Expecting property name", '[{"name": "x"}]': 'user 1 needs an "id"', "[" * 100_000: "can log in"}.items():
             with self.subTest(text[:60]):
                 self.serve_users(text)
                 self.assertEqual(self.log_in("a")[0], 401)
                 self.assertIn(expected, self.output.getvalue())
+        needs_id = f'user 1 needs an "id", a text of up to {aiwebengine.MAX_USER_ID} characters'
+        for users, expected in (
+                ({}, "must be an array"), ([{"id": "a"}, {"id": "a"}], 'two users have the id "a"'), ([{"id": "a"}, 5], "user 2 must be an object"),
+                ([{"id": "a", "role": "x"}], 'user 1 has "role"; a user has id, name, email, roles, password'), ([{"id": True}], needs_id),
+                ([{"id": ""}], needs_id), ([{"id": "a\n"}], needs_id), ([{"id": "a" * (aiwebengine.MAX_USER_ID + 1)}], needs_id),
+                ([{"id": "a", "name": 5}], "user 1 (a): name, email and password must be texts"), ([{"id": "a", "email": []}], "must be texts"),
+                *(([{"id": "a", "roles": roles}], "user 1 (a): roles must be an array of texts without commas") for roles in ("x", ["a,b"], [""], [5])),
+                *(([{"id": "a", "password": word}], "--hash-password") for word in ("plain", "scrypt$1048576$8$1$saltsalt$" + "A" * 43))):
+            self.assertIn(expected, str(thrown(ValueError, aiwebengine.parse_users, json.dumps(users))))
+        self.assertEqual([tuple(user) for user in aiwebengine.parse_users(json.dumps(
+            [{"id": 5}, {"id": "a" * aiwebengine.MAX_USER_ID, "name": "n", "email": "e", "roles": ["r"]}])).values()],
+            [("5", "5", None, (), None), ("a" * aiwebengine.MAX_USER_ID, "n", "e", ("r",), None)])
 
     def test_scripts_cannot_read_the_file(self):
         self.serve({"app.js": 'import users from "./users.json";', "users.json": "[]"})
@@ -21631,6 +22133,7 @@ class HostileClientTest(ServerCase):
         self.addCleanup(tracemalloc.stop)
         self.assertEqual(len(aiwebengine.parse_pairs("a=" + "%41" * (10 << 17), "form")["a"][0]), 10 << 17)
         self.assertLess(tracemalloc.get_traced_memory()[1], 60 << 20)       # a list of all escapes: 300 MiB
+        tracemalloc.stop()
         self.serve(self.SOURCE)
         for path, content_type in (("/echo", "application/json"), ("/graphql", "application/json")):
             status, _, text = self.post(path, "[" + "{}," * 1_100_000 + "1]", {"Content-Type": content_type})
@@ -22071,7 +22574,7 @@ class FaultTest(ServerCase):
 
     @needs_signals
     def test_sigterm_ends_a_busy_server_soon(self):
-        port, process = self.spawn(self.SOURCE, "--log-level", "error", "--handler-timeout", "1")
+        port, process = self.spawn(self.SOURCE, "--log-level", "error", "--handler-timeout", "0.3")
         clients = [self.client(port) for _ in range(50)]
         stop = threading.Event()
 
@@ -22900,6 +23403,7 @@ class WebSocketStreamTest(WebSocketCase):
         self.assertEqual(self.dial("/s").status, 503)
         clients[0].send(b"", 8)
         self.assertEqual(clients[0].end()[0], 0)
+        clients[0].close()              # else the server waits for that as long as for a sign of life
         self.eventually(lambda: self.server.app.broadcaster.count == 1)
         self.assertEqual(self.dial("/s").status, 101)
 
@@ -23085,7 +23589,7 @@ class GraphQLWebSocketTest(WebSocketCase):
 
     def setUp(self):
         super().setUp()
-        self.serve(self.SOURCE)
+        self.serve(self.SOURCE, handler_timeout=STUCK)
 
     def open(self, path="/graphql", init=True):
         client = self.dial(path, ["Sec-WebSocket-Protocol: graphql-transport-ws"])
@@ -24310,7 +24814,7 @@ class DashboardTest(ServerCase):
         for method, target, body, headers in (
                 ("GET", "/echo/a?b=[1]&c={2}&d='e'", None, {"X-It's": "a \"b\" $HOME `id`"}),
                 ("POST", "/echo/x", "it's\nfor $you \\ \"é\"\n", {"Content-Type": "text/plain"}),
-                ("PUT", "/echo/a/../b", "@file", {}), ("POST", "/echo/x", "", {"X-Empty": ""})):
+                ("PUT", "/echo/a/../b", "@file", {}), ("POST", "/echo/x", "", {"X-Empty": ""}), ("HEAD", "/echo/x", None, {})):
             self.request(method, target, body.encode() if body else body, headers | {"Cookie": "secret=1"})
             number = self.server._http.requests.total
             words = shlex.split(self.shown(number)["curl"].replace("\\\n", " "))
@@ -24322,7 +24826,8 @@ class DashboardTest(ServerCase):
             self.assertEqual("--path-as-is" in words, ".." in target)
             sent = next((value for name, value in options if name == "--data-raw"), "")
             self.assertEqual(sent, body or "")
-            named = next((value for name, value in options if name == "--request"), "POST" if sent else "GET")
+            self.assertEqual("--head" in words, method == "HEAD")
+            named = next((value for name, value in options if name == "--request"), "POST" if sent else "HEAD" if "--head" in words else "GET")
             self.assertEqual(named, method)
             for name, value in headers.items():
                 self.assertIn(("--header", f"{name.lower()}: {value}" if value else f"{name.lower()};"), options)
@@ -25155,6 +25660,38 @@ class CommandLineTest(ServerCase):
             with self.subTest(given), mock.patch("sys.stderr", io.StringIO()) as errors, self.assertRaises(SystemExit):
                 aiwebengine.option_parser().parse_args([option, given])
             self.assertIn(part, errors.getvalue())
+
+    def test_why_it_cannot_serve_is_one_line(self):
+        options = lambda *words: aiwebengine.option_parser().parse_args([*words, "--port", "81", "--host", "1.2.3.4"])
+        for error, told in ((OSError(errno.EACCES, "x"), "port 81 needs special rights; choose one from 1024 up"),
+                            (socket.gaierror(), "cannot listen on 1.2.3.4:81: this machine has no address 1.2.3.4"),
+                            (OSError(errno.EADDRNOTAVAIL, "x"), "cannot listen on 1.2.3.4:81: this machine has no address 1.2.3.4"),
+                            (OSError(errno.EIO, "Broken"), "cannot listen on 1.2.3.4:81: Broken"), (OverflowError("odd"), "cannot listen on 1.2.3.4:81: odd")):
+            self.assertEqual(aiwebengine.listen_trouble(options(), error), told)
+        with mock.patch.object(aiwebengine, "free_port_after", side_effect=[8000, None]):
+            self.assertEqual([aiwebengine.listen_trouble(options(), OSError(errno.EADDRINUSE, "x")) for _ in range(2)],
+                             ["port 81 is already in use; 8000 is free: --port 8000", "port 81 is already in use"])
+        folder = self.folder_of({"a.js": "", "b.cjs": "", "c.txt": "", "d.js": b"\xff", "public/x.env": "", ".env": ""})
+
+        def trouble(name, *words):
+            found = options(*words)
+            found.settings = aiwebengine.Settings([folder / "public" / "x.env"] if name == "public" else ())
+            return aiwebengine.trouble_with(folder / name if name != "public" else folder, found)
+        for name, words, told in (
+                ("a.js", (), None), ("b.cjs", (), "b.cjs is not run: "), ("c.txt", (), "c.txt is not a .js or .ts file"), ("d.js", ("--run",), "d.js cannot be read: "),
+                ("a.js", ("--run",), None), ("", ("--run",), "--run needs one file, not a folder"), ("", ("--dump-python", "x.js"), "--dump-python needs one file, not a folder"),
+                ("", ("--workers", "2"), "--workers needs --redis URL"), ("public", (), "move the file elsewhere"), ("", (), None)):
+            with self.subTest(name, words=words):
+                found = trouble(name, *words)
+                self.assertEqual(found, told) if told is None else self.assertIn(told, found)
+        with mock.patch.object(aiwebengine.os, "access", return_value=False), \
+                mock.patch.object(aiwebengine.os, "listdir", side_effect=PermissionError(13, "Permission denied")):
+            self.assertEqual([trouble(name) for name in ("a.js", "")], [f"{folder / 'a.js'} cannot be read: permission denied",
+                                                                       f"{folder} cannot be read: Permission denied"])
+        with mock.patch.object(aiwebengine, "check_engine"):
+            self.assertEqual([aiwebengine.trouble_with_engine(options("--engine", "js2py", *words)) for words in (("--repl",), ("--test",), ())],
+                             ["--repl runs on the built-in engine only: leave out --engine js2py",
+                              "--test runs on the built-in engine only: leave out --engine js2py", None])
 
     def test_wrong_arguments_are_one_line(self):
         for arguments in (["/nowhere/at/all"], [__file__], ["--port", "70000"], ["--handler-timeout", "x"], ["--nonsense"]):
@@ -26136,8 +26673,16 @@ class DocsTest(ServerCase):
         self.assertEqual(HOST_API_PAGE.read_text(encoding="utf-8"), aiwebengine.host_api_markdown(),
                          "python test_aiwebengine.py --contents writes it anew")
 
+    def test_its_markdown_is_html_with_a_section_for_each_heading(self):
+        self.assertEqual(aiwebengine.markdown_html(
+            "# A b\n\ntext `c<` **d** <e>\nmore *\n\n- one\n  `two`\n- three\n\n```ts app.js\nx < 1\n\ny\n```\n\n```\nz\n```\n\n## A b"),
+            '<section data-level="1" id="A-b"><h2>A b</h2>\n<p>text <code>c&lt;</code> <strong>d</strong> &lt;e&gt; more *</p>\n'
+            '<ul><li>one <code>two</code></li><li>three</li></ul>\n<p class="label">app.js</p><pre tabindex="0">x &lt; 1\n\ny</pre>\n'
+            '<pre tabindex="0">z</pre>\n</section><section data-level="2" id="A-b-2"><h3>A b</h3></section>')
+
     def test_the_page_shows_all_of_it_and_needs_no_network(self):
         self.serve("")
+        aiwebengine.docs_page.cache_clear()
         status, headers, text = self.get("/engine/docs")
         self.assertEqual(status, 200)
         self.assertIn("default-src 'none'", headers["content-security-policy"])
@@ -26590,10 +27135,10 @@ class ScriptTestsTest(ServerCase):
             assert.equal(client.messages.length, 0);
             await clock.advance(1);
             assert.deepEqual(client.messages.map(({ data }) => data), [{ ticks: 1, now: start + 1000 }]);
-            await clock.advance(3600_000);
-            assert.equal(client.messages.length, 3601);
-            assert.equal(clock.now, start + 3601_000);
-            assert.deepEqual((await request("/ticks/count")).json, { ticks: 3601, now: clock.now, since: 3601_000 });
+            await clock.advance(600_000);
+            assert.equal(client.messages.length, 601);
+            assert.equal(clock.now, start + 601_000);
+            assert.deepEqual((await request("/ticks/count")).json, { ticks: 601, now: clock.now, since: 601_000 });
         """, chat=self.CLOCKWORK)
 
     def test_waiting_moves_the_clock_to_the_next_timer(self):
@@ -26874,7 +27419,8 @@ class ScriptTestsTest(ServerCase):
             with self.subTest(code):
                 self.check(f"await assert.rejects(async () => {code}, (error) => error.message.includes({json.dumps(told)}));")
         for code, told in [("test(() => {})", "the name of the test"), ("test('it')", "needs a function to run"),
-                           ("beforeEach(5)", "is a function"), ("request('/a')", "within a test")]:
+                           ("beforeEach(5)", "is a function"), ("request('/a')", "within a test"),
+                           ("test('it', () => {}, { timeout: 0 })", "the timeout is a number of milliseconds from 1 to 3,600,000")]:
             with self.subTest(code):
                 exit_code, text = self.run_tests(a_test=code)
                 self.assertEqual(exit_code, 1)
@@ -27020,10 +27566,19 @@ class MockedFetchTest(Case):
                   assert.match((await request("/w/oslo")).body, /fetch failed: cut off/);
                   assert.equal(await (await fetch("https://always.test/")).text(), "kept");
                 });
-                test("three", () => assert.throws(() => fetch.mock("x"), /fetch.mock: write/));""", "utf-8")
+                test("three", () => assert.throws(() => fetch.mock("x"), /fetch.mock: write/));
+                test("four", async () => {
+                  const answers = [undefined, () => {}, Response.error(), Response.json({ t: 1 }, { status: 201, statusText: "Made" }), { t: 2 }, "text"], found = [];
+                  fetch.mock("https://api.test/w", () => answers.shift());
+                  while (answers.length) found.push(await fetch("https://api.test/w").then(async (answer) =>
+                    [answer.status, answer.statusText, answer.headers.get("content-type"), await answer.text()].join(), (error) => error.message));
+                  assert.deepEqual(found, ["204,,,", "fetch failed: fetch.mock: a function is no answer",
+                    "fetch failed: fetch.mock: the Response was already read, or is Response.error()", '201,Made,application/json,{"t":1}',
+                    '200,OK,application/json,{"t":2}', "200,OK,text/plain;charset=UTF-8,text"]);
+                });""", "utf-8")
             code, out, err = run_here("--test", folder)
         self.assertEqual((code, err), (0, ""), out)
-        self.assertIn("3 passed", out)
+        self.assertIn("4 passed", out)
 
 
 class StarterTest(ServerCase):
@@ -27820,9 +28375,14 @@ class DocumentationTest(ServerCase):
                                     or said == "chat.test.js of the examples" or re.fullmatch(r"[\w./-]+\.(?:[jt]sx?|html|json)", said))
 
     def test_the_scripts_of_every_page_load_without_a_warning_and_their_tests_pass(self):
+        served = []
         for page, text in self.pages().items():
+            files = self.folder_of_page(text)
+            if files in served:         # the examples again
+                continue
+            served.append(files)
             with self.subTest(page):
-                self.serve(self.folder_of_page(text))
+                self.serve(files)
                 self.assertEqual(self.server.app.failures, {})
                 self.assertNotIn("warning:", self.output.getvalue())
                 self.assertNotIn("error:", self.output.getvalue())
@@ -27863,8 +28423,10 @@ class DocumentationTest(ServerCase):
 
     def test_every_command_is_one_that_works(self):
         for page, text in self.pages().items():
-            self.serve(self.folder_of_page(text))
-            for command, below in self.commands(text):
+            commands = list(self.commands(text))
+            if any(command.startswith("curl") for command, _ in commands):
+                self.serve(self.folder_of_page(text))
+            for command, below in commands:
                 with self.subTest(page, command=command):
                     words = shlex.split(command.partition(" > ")[0])
                     if words[0] == "curl":
@@ -30439,7 +31001,7 @@ class EditorInTheBrowser(InBrowser, ServerCase):
 
     def test_files_are_made_renamed_and_deleted(self):
         page = self.edit(files={"app.js": self.APP, "public/a.html": "<p>"})
-        self.assertEqual(page.text("#edit-files").split(), ["app.js", "public/a.html"])
+        page.wait_for("document.getElementById('edit-files').innerText.split(/\\s+/).join() === 'app.js,public/a.html'")
         page.click("#edit-new")
         page.type("#ask-name", "../x.js")
         page.click("#ask-yes")
@@ -30457,7 +31019,7 @@ class EditorInTheBrowser(InBrowser, ServerCase):
         self.see(page, "#edit-files", "lib/other.js")
         page.click("#edit-files a")
         page.wait_for("current?.name === 'app.js'")
-        self.assertEqual(page.text("#edit-files .changed"), "lib/other.js")
+        self.see(page, "#edit-files .changed", "lib/other.js")
         page.evaluate("history.back()")
         page.wait_for("current?.name === 'lib/other.js'")
         self.assertEqual(self.text_of(page), "export let a;")
