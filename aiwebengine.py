@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,230
+    10  Code generator                                                                 5,233
           Nodes of Python                                                                219
           Functions and their variables                                                  575
           Statements                                                                     215
@@ -76,7 +76,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Compiling a source text                                                        535
           Keeping compiled packages                                                      121
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,310
+    11  Built-ins of the language                                                      9,346
           Helpers shared by the built-ins                                                 92
           Object                                                                         308
           Function                                                                       152
