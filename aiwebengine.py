@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,100
+     6  Parser                                                                         4,101
           Parser: names and scopes                                                       266
           Parser: statements                                                             496
           Parser: functions                                                              164
@@ -40,7 +40,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parsing a source text                                                          117
           Parser: types of TypeScript                                                    636
           Parser: declarations of TypeScript                                             458
-          Parser: enums and namespaces                                                   257
+          Parser: enums and namespaces                                                   258
           Parser: elements of JSX                                                        364
           From TypeScript and JSX to JavaScript                                           60
      7  Scope analysis                                                                 1,411
@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,258
-          Nodes of Python                                                                218
-          Functions and their variables                                                  580
+    10  Code generator                                                                 5,233
+          Nodes of Python                                                                219
+          Functions and their variables                                                  575
           Statements                                                                     215
           Loops, jumps and try                                                           655
           Destructuring                                                                  176
@@ -70,13 +70,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        187
           Operators                                                                      580
           Assignments                                                                    364
-          Members and calls                                                              741
+          Members and calls                                                              720
           Members as targets                                                             100
           Questions about nodes                                                          269
           Compiling a source text                                                        535
           Keeping compiled packages                                                      121
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,307
+    11  Built-ins of the language                                                      9,346
           Helpers shared by the built-ins                                                 92
           Object                                                                         308
           Function                                                                       152
@@ -102,12 +102,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                28
-          String: constructor                                                             49
+          String: constructor                                                             52
           Iterator prototypes                                                             10
           Array                                                                          147
           Array: callbacks                                                               117
           Array: order                                                                   123
-          Array: prototype methods                                                       542
+          Array: prototype methods                                                       554
           Array: methods that typed arrays share                                         101
           Array: constructor                                                              90
           Array iterators                                                                 36
@@ -123,7 +123,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DataView                                                                       103
           Atomics                                                                         86
           Promise                                                                        467
-          Generators and async functions                                                 206
+          Generators and async functions                                                 227
           Iterator helpers                                                               421
           Async functions                                                                 35
           Async generators                                                               102
@@ -131,7 +131,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array.fromAsync                                                                 42
           Disposal of resources                                                          155
           JSON: parsing                                                                  427
-          JSON: writing                                                                  341
+          JSON: writing                                                                  344
           Reflect                                                                         68
           Proxy                                                                          268
           Global functions and values                                                     93
@@ -192,9 +192,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,608
-          Helpers of generated code: any realm                                           392
-          Helpers of generated code: one realm                                           292
+    15  Realm, jobs and timers                                                         5,590
+          Helpers of generated code: any realm                                           373
+          Helpers of generated code: one realm                                           293
           Helpers of generated code: shortcuts                                           767
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
@@ -5324,10 +5324,12 @@ class TypeScriptParser(TypeParser):
 # -- Parser: enums and namespaces --------------------------------------------------------
 
 def _literal_text(value):
-    """A number as a literal."""
-    if isinstance(value, float):
-        return "NaN" if value != value else repr(value).replace("inf", "Infinity")
-    return str(value)
+    """A number as a literal, which is also its text unless it is -0."""
+    value = float(value)
+    if value.is_integer() and abs(value) < 1e21:
+        return "-0" if str(value) == "-0.0" else str(int(value))
+    text = repr(value).replace("inf", "Infinity").replace("nan", "NaN").replace("e-0", "e-")
+    return format(decimal.Decimal(text), "f") if text.endswith(("e-5", "e-6")) else text
 
 
 def _signed(value):
@@ -5481,7 +5483,7 @@ class EnumParser(TypeScriptParser):
             parts = [self.fold(part, name, members) for part in node.expressions]
             if None in parts:
                 return None
-            texts = [part if isinstance(part, str) else _literal_text(part) for part in parts]
+            texts = [part if isinstance(part, str) else _literal_text(part or 0) for part in parts]
             return "".join(q.cooked + t for q, t in zip(node.quasis, [*texts, ""]))
         if kind is Identifier:
             return members.get(node.name)
@@ -5494,7 +5496,7 @@ class EnumParser(TypeScriptParser):
             value = self.fold(node.argument, name, members)
             if value is None or isinstance(value, str):
                 return None
-            return {"-": operator.neg, "+": operator.pos, "~": lambda v: ~_signed(v)}.get(
+            return {"-": lambda v: -float(v), "+": operator.pos, "~": lambda v: ~_signed(v)}.get(
                 node.operator, lambda v: None)(value)
         if kind is not BinaryExpression or node.operator not in _FOLDED:
             return None
@@ -5503,12 +5505,11 @@ class EnumParser(TypeScriptParser):
             return None
         if isinstance(left, str) or isinstance(right, str):
             return None if node.operator != "+" else "".join(
-                side if isinstance(side, str) else _literal_text(side) for side in (left, right))
+                side if isinstance(side, str) else _literal_text(side or 0) for side in (left, right))
         try:
-            value = _FOLDED[node.operator](left, right)
-        except (ArithmeticError, ValueError):
+            return float(_FOLDED[node.operator](float(left), float(right)))
+        except (ArithmeticError, ValueError, TypeError):    # such as a complex number
             return None
-        return int(value) if isinstance(value, float) and value.is_integer() else value
 
     # -- namespaces ----
 
@@ -10162,6 +10163,7 @@ class NodeMaker:
         #: Python name of a variable that never changes -> the place, after it was set, for a second variable:
         #: the dict of properties of an ordinary object (which stays the same dict), empty for anything else.
         self.dict_places = {}
+        self.places = []              # all of them, each with the statements in which it stands
         self.listless = set()
 
     def node(self, kind, *values, **fields):
@@ -10396,7 +10398,7 @@ class FunctionEmitter(NodeMaker):
         optional, rest, patterns = self.plan_parameters(node)
         prologue = self.out = []
         self.prologue(node, scope, patterns)
-        params_done = len(prologue)
+        self.out = []
         self.emit_python("if interrupt: stop()")
         if node.expression:
             self.at(node.body)
@@ -10404,9 +10406,9 @@ class FunctionEmitter(NodeMaker):
         else:
             self.function_body(node.body.body, scope.body)
         self.at(node)
-        body = self.out
-        if self.jump_codes:
-            body[params_done:params_done] = self.python("jump = 0")
+        self.drop_places()
+        params_done = len(prologue)
+        body = prologue + (self.python("jump = 0") if self.jump_codes else []) + self.out
         if node.is_generator or node.is_async:
             body = self.generator_body(node, body, params_done)
         self.at(node)
@@ -10715,9 +10717,16 @@ class FunctionEmitter(NodeMaker):
                 self.listless.add(variable.python)      # it begins with holes, and may get a list of its own
 
     def make_place(self, python):
-        place = self.node(ast.If, self.const(False), [self.passing()], [])
+        place = self.node(ast.If, test=self.const(False), body=[self.passing()], orelse=[])
         self.dict_places[python] = place
+        self.places.append((place, self.out))
         self.emit(place)
+
+    def drop_places(self):
+        """Removes places that nothing used: CPython need not compile them."""
+        for place, statements in self.places:
+            if not place.test.value and place in statements:
+                statements.remove(place)
 
     def dict_of(self, obj):
         """The name of the dict that goes with a variable, or None."""
@@ -10765,15 +10774,18 @@ class FunctionEmitter(NodeMaker):
         name = obj.id + suffix
         if not place.test.value:
             place.test, place.body = self.const(True), []
-            if otherwise is not None:
-                place.body = self.python("""
-                    try: pass
-                    except AttributeError: pass""")
-        body = place.body if otherwise is None else place.body[0].body
+        body = place.body
+        if otherwise is not None:
+            guarded = [made for made in body if isinstance(made, ast.Try)] or self.python("""
+                try: pass
+                except AttributeError: pass""")
+            if guarded[0] not in body:
+                body += guarded
+            body = guarded[0].body
         if not any(isinstance(made, ast.Assign) and made.targets[0].id == name for made in body):
             body.append(self.node(ast.Assign, [self.store(name)], value))
             if otherwise is not None:
-                place.body[0].handlers[0].body.append(
+                guarded[0].handlers[0].body.append(
                     self.node(ast.Assign, [self.store(name)], self.name(otherwise)))
         return self.name(name)
 
@@ -14020,6 +14032,9 @@ class CallEmitter(AssignmentEmitter):
     def visit_YieldExpression(self, node):
         value = self.name("undefined") if node.argument is None else self.expression(node.argument)
         if node.delegate:
+            if type(node.argument) is CallExpression and type(value) is ast.Call \
+                    and isinstance(value.func, (ast.IfExp, ast.Call)) and not self.is_async:
+                return self.node(ast.YieldFrom, self.call("yield_call", value.func, *value.args))
             helper = "async_yield_delegate" if self.is_async else "yield_delegate"
             return self.node(ast.YieldFrom, self.call(helper, value))
         if self.is_async:
@@ -18301,8 +18316,11 @@ def string_construct(realm, new_target, *values):
     return JSStringObject(prototype_for(new_target, lambda: realm.StringPrototype), text)
 
 
-STRING.static.method("fromCharCode", 1)(
-    lambda realm, this, *codes: "".join([chr(to_uint32(code) & 0xFFFF) for code in interruptible(codes)]))
+@STRING.static.method("fromCharCode", 1)
+def string_from_char_code(realm, this, *codes):
+    if len(codes) == 1 and type(codes[0]) is int:
+        return chr(codes[0] & 0xFFFF)
+    return "".join([chr(to_uint32(code) & 0xFFFF) for code in interruptible(codes)])
 
 
 @STRING.static.method("fromCodePoint", 1)
@@ -18889,7 +18907,8 @@ def flatten_into(realm, target, source, length, count, depth, mapper=None):
 
 def list_position(items, value, start, end):
     """The first position of a value among start … end by strict equality, or -1."""
-    if value != value:
+    if value != value or end - start == len(items) <= 256 and (type(value) is not str or len(value) <= 64) \
+            and value not in items:     # faster than an exception
         return -1
     step = SLICE_LENGTH if type(value) is not str or len(value) <= 64 else comparisons_at_once(value)
     while start < end:
@@ -18907,6 +18926,10 @@ def list_position(items, value, start, end):
 
 @ARRAY.method("includes", 1)
 def array_includes(realm, this, value=undefined, start=undefined, *_):
+    if type(this) is JSArray and start is undefined and value == value:
+        if type(value) is str and len(value) <= 64 and len(this.items) <= 256:
+            return value in this.items
+        return list_position(this.items, value, 0, len(this.items)) >= 0
     obj, length = array_and_length(realm, this)
     if length == 0:
         return False
@@ -18923,6 +18946,8 @@ def array_includes(realm, this, value=undefined, start=undefined, *_):
 
 @ARRAY.method("indexOf", 1)
 def array_index_of(realm, this, value=undefined, start=undefined, *_):
+    if type(this) is JSArray and start is undefined:
+        return list_position(this.items, value, 0, len(this.items))
     obj, length = array_and_length(realm, this)
     if length == 0:
         return -1
@@ -18960,7 +18985,8 @@ def last_start(start, length):
 @ARRAY.method("join", 1)
 def array_join(realm, this, separator=undefined, *_):
     obj, length = array_and_length(realm, this)
-    separator = "," if separator is undefined else to_string(separator)
+    separator = "," if separator is undefined else \
+        separator if type(separator) is str else to_string(separator)
     return join_elements(realm, obj, length, separator, text_of_element)
 
 
@@ -18971,14 +18997,18 @@ def text_of_element(value):
     return "" if value is undefined or value is null else to_string(value)
 
 
+#: Elements that are joined at once.
+TEXT_AND_INT = frozenset((str, int))
+
+
 def join_elements(realm, obj, length, separator, make_text):
     """The elements as one string; "" for an array that is being joined already."""
-    check_string_length((length - 1) * len(separator))
-    realm.poll()
-    if type(obj) is JSArray and length < 10_000 and {*map(type, obj.items)} <= {int, str}:
-        texts = [*map(str, obj.items)]
+    if type(obj) is JSArray and length < 10_000 and (kinds := {*map(type, obj.items)}) <= TEXT_AND_INT:
+        texts = [*map(str, obj.items)] if int in kinds else obj.items
         check_string_length(sum(map(len, texts)) + (length - 1) * len(separator))
         return separator.join(texts)
+    check_string_length((length - 1) * len(separator))
+    realm.poll()
     joining = realm.host_hooks.setdefault("arrays being joined", [])
     if any(other is obj for other in joining):
         return ""
@@ -22274,7 +22304,7 @@ class GeneratorLoop(IteratorRecord):
     def __iter__(self):
         generator = self.iterator
         body = generator.body
-        if generator.state == "done" or body.gi_running or "yield_delegate" in body.gi_code.co_names:
+        if generator.state == "done" or body.gi_running or not DELEGATING.isdisjoint(body.gi_code.co_names):
             return self
         generator.state = "suspended"
         return body
@@ -22318,6 +22348,27 @@ def references_of_one():
 
 
 REFERENCES_OF_ONE = references_of_one()
+
+
+#: What the code of a generator names that may yield InnerResults.
+DELEGATING = frozenset(("yield_delegate", "yield_call"))
+
+
+@runtime_helper
+def yield_call(realm, run, *args):
+    """`yield*` of what a call gives: of a generator that nobody sees, only the body is made."""
+    function, code = getattr(run, "generator", (None, None))
+    if function is None:
+        return yield_delegate(realm, run(*args))
+    proto = function.props.get("prototype") or function.get("prototype")
+    if not (type(proto) is JSObject and not proto.props and proto.attrs is None
+            and proto.proto is realm.GeneratorPrototype and realm.generator_iteration_untouched):
+        return yield_delegate(realm, run(*args))
+    body = code(*args)
+    if "GeneratorReturn" not in body.gi_code.co_names:
+        return body
+    generator = JSGenerator(proto, body)
+    return delegation(realm, IteratorRecord(generator, undefined), False, generator.resume)
 
 
 @runtime_helper
@@ -23983,17 +24034,20 @@ def unwrapped(value):
 def circular_error(cycle, key):
     """The TypeError for a structure that contains itself. `cycle` lists (key, object) pairs, the
     first object being the one that the property `key` of the last one leads back to."""
-    def step(name):
-        return f"index {name}" if array_index(name) >= 0 else f"property '{name}'"
+    def step(holder, name):
+        if isinstance(holder, JSArray) and array_index(name) >= 0:
+            return f"index {name}"
+        return f"property '{name}'" if name else "<anonymous>"
 
     def made_by(obj):
         return f"object with constructor '{constructor_name(obj) or 'Object'}'"
     lines = ["Converting circular structure to JSON", f"    --> starting at {made_by(cycle[0][1])}"]
     shown = min(len(cycle), 1 + CIRCULAR_LINES)
-    middle = [f"    |     {step(name)} -> {made_by(obj)}" for name, obj in cycle[1:]]
+    middle = [f"    |     {step(holder, name)} -> {made_by(obj)}"
+              for (_, holder), (name, obj) in zip(cycle, cycle[1:])]
     if len(cycle) > shown + 1:
         middle = middle[:CIRCULAR_LINES] + ["    |     ..."] + middle[-1:]
-    return JSTypeError("\n".join(lines + middle + [f"    --- {step(key)} closes the circle"]))
+    return JSTypeError("\n".join(lines + middle + [f"    --- {step(cycle[-1][1], key)} closes the circle"]))
 
 
 def json_stringify(realm, value, replacer=undefined, space=undefined):
@@ -35910,6 +35964,7 @@ def function_helpers(realm, helpers):
             return JSGenerator(proto if isinstance(proto, JSObject) else realm.GeneratorPrototype, body)
         function = JSFunction(realm.GeneratorFunctionPrototype, start, info)
         function.home = realm
+        start.generator = function, code
         return function
 
     def make_async_generator(code, info):
@@ -45567,7 +45622,7 @@ def _coerce_id(value):
     if isinstance(value, str):
         return value
     number = _whole_number(value)
-    if number is None:
+    if number is None or not _is_finite(number):
         raise _cannot_represent("ID cannot represent value", value)
     return str(number) if abs(number) < 10 ** 21 else _number_text(float(number))
 
