@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,233
+    10  Code generator                                                                 5,272
           Nodes of Python                                                                219
-          Functions and their variables                                                  575
+          Functions and their variables                                                  590
           Statements                                                                     215
           Loops, jumps and try                                                           655
           Destructuring                                                                  176
@@ -70,7 +70,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        187
           Operators                                                                      580
           Assignments                                                                    364
-          Members and calls                                                              720
+          Members and calls                                                              744
           Members as targets                                                             100
           Questions about nodes                                                          269
           Compiling a source text                                                        535
@@ -192,8 +192,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,590
-          Helpers of generated code: any realm                                           373
+    15  Realm, jobs and timers                                                         5,609
+          Helpers of generated code: any realm                                           392
           Helpers of generated code: one realm                                           293
           Helpers of generated code: shortcuts                                           767
           Helpers of generated code: names looked up when it runs                         85
