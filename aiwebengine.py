@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,219
-          Nodes of Python                                                                218
-          Functions and their variables                                                  565
+    10  Code generator                                                                 5,272
+          Nodes of Python                                                                219
+          Functions and their variables                                                  590
           Statements                                                                     215
           Loops, jumps and try                                                           655
           Destructuring                                                                  176
@@ -70,13 +70,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        187
           Operators                                                                      580
           Assignments                                                                    364
-          Members and calls                                                              717
+          Members and calls                                                              744
           Members as targets                                                             100
           Questions about nodes                                                          269
           Compiling a source text                                                        535
           Keeping compiled packages                                                      121
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,310
+    11  Built-ins of the language                                                      9,346
           Helpers shared by the built-ins                                                 92
           Object                                                                         308
           Function                                                                       152
@@ -102,12 +102,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                28
-          String: constructor                                                             49
+          String: constructor                                                             52
           Iterator prototypes                                                             10
           Array                                                                          147
           Array: callbacks                                                               117
           Array: order                                                                   123
-          Array: prototype methods                                                       542
+          Array: prototype methods                                                       554
           Array: methods that typed arrays share                                         101
           Array: constructor                                                              90
           Array iterators                                                                 36
@@ -123,7 +123,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DataView                                                                       103
           Atomics                                                                         86
           Promise                                                                        467
-          Generators and async functions                                                 206
+          Generators and async functions                                                 227
           Iterator helpers                                                               421
           Async functions                                                                 35
           Async generators                                                               102
@@ -192,9 +192,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,589
-          Helpers of generated code: any realm                                           373
-          Helpers of generated code: one realm                                           292
+    15  Realm, jobs and timers                                                         5,609
+          Helpers of generated code: any realm                                           392
+          Helpers of generated code: one realm                                           293
           Helpers of generated code: shortcuts                                           767
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
@@ -10090,6 +10090,7 @@ class NodeMaker:
         #: Python name of a variable that never changes -> the place, after it was set, for a second variable:
         #: the dict of properties of an ordinary object (which stays the same dict), empty for anything else.
         self.dict_places = {}
+        self.places = []              # all of them, each with the statements in which it stands
         self.listless = set()
 
     def node(self, kind, *values, **fields):
@@ -10234,6 +10235,8 @@ class FunctionEmitter(NodeMaker):
 
     #: Whether the function seems to have loops; whether a finally block of it has a jump out or a yield.
     has_loops = leaves_finally = False
+    #: Of a function's own statements the first that is a super call.
+    first_super = None
     #: Whether a class is being translated, and whether it computes with fractions.
     in_class = in_fractions = False
     #: Functions that are called where they stand, by code that runs once.
@@ -10322,7 +10325,7 @@ class FunctionEmitter(NodeMaker):
         optional, rest, patterns = self.plan_parameters(node)
         prologue = self.out = []
         self.prologue(node, scope, patterns)
-        params_done = len(prologue)
+        self.out = []
         self.emit_python("if interrupt: stop()")
         if node.expression:
             self.at(node.body)
@@ -10330,9 +10333,9 @@ class FunctionEmitter(NodeMaker):
         else:
             self.function_body(node.body.body, scope.body)
         self.at(node)
-        body = self.out
-        if self.jump_codes:
-            body[params_done:params_done] = self.python("jump = 0")
+        self.drop_places()
+        params_done = len(prologue)
+        body = prologue + (self.python("jump = 0") if self.jump_codes else []) + self.out
         if node.is_generator or node.is_async:
             body = self.generator_body(node, body, params_done)
         self.at(node)
@@ -10511,6 +10514,10 @@ class FunctionEmitter(NodeMaker):
                 if not variable.dominates:
                     self.emit_store(variable, self.name("undefined"), True)
         self.enter_block(scope)
+        self.first_super = next((
+            each.expression for each in statements
+            if isinstance(each, ExpressionStatement) and isinstance(each.expression, CallExpression)
+            and isinstance(each.expression.callee, Super)), None)
         if self.constructor == "derived" and any(
                 isinstance(part, TryStatement) for s in statements for part in s.walk()):
             self.returning_late(statements)
@@ -10637,17 +10644,33 @@ class FunctionEmitter(NodeMaker):
                 self.listless.add(variable.python)      # it begins with holes, and may get a list of its own
 
     def make_place(self, python):
-        place = self.node(ast.If, self.const(False), [self.passing()], [])
+        place = self.node(ast.If, test=self.const(False), body=[self.passing()], orelse=[])
         self.dict_places[python] = place
+        self.places.append((place, self.out))
         self.emit(place)
+
+    def drop_places(self):
+        """Removes places that nothing used: CPython need not compile them."""
+        for place, statements in self.places:
+            if not place.test.value and place in statements:
+                statements.remove(place)
 
     def dict_of(self, obj):
         """The name of the dict that goes with a variable, or None."""
         props = self.attribute(obj, "props")
-        if isinstance(obj, ast.Name) and obj.id == "this" and self.constructor is None:
-            return self.placed(obj, ".props", self.attribute(obj, "own"), "no_props")
-        return self.placed(obj, ".props", props if self.is_new(obj) else self.either(
+        if isinstance(obj, ast.Name) and obj.id == "this":
+            owner = self.owner_of_this()
+            return owner.placed(obj, ".props", self.attribute(obj, "own"),
+                                "no_props" if owner.constructor is None else None)
+        return self.placed(obj, ".props", self.either(
             self.type_is(obj, "JSObject"), props, self.name("no_props")))
+
+    def owner_of_this(self):
+        """The emitter of the function whose `this` arrow functions see."""
+        owner = self
+        while owner.scope.is_arrow and owner.outer is not None:
+            owner = owner.outer
+        return owner
 
     def dict_of_this(self, obj):
         """dict_of() where `obj` is this; None for anything else. Only an object has what is not empty."""
@@ -10678,15 +10701,18 @@ class FunctionEmitter(NodeMaker):
         name = obj.id + suffix
         if not place.test.value:
             place.test, place.body = self.const(True), []
-            if otherwise is not None:
-                place.body = self.python("""
-                    try: pass
-                    except AttributeError: pass""")
-        body = place.body if otherwise is None else place.body[0].body
+        body = place.body
+        if otherwise is not None:
+            guarded = [made for made in body if isinstance(made, ast.Try)] or self.python("""
+                try: pass
+                except AttributeError: pass""")
+            if guarded[0] not in body:
+                body += guarded
+            body = guarded[0].body
         if not any(isinstance(made, ast.Assign) and made.targets[0].id == name for made in body):
             body.append(self.node(ast.Assign, [self.store(name)], value))
             if otherwise is not None:
-                place.body[0].handlers[0].body.append(
+                guarded[0].handlers[0].body.append(
                     self.node(ast.Assign, [self.store(name)], self.name(otherwise)))
         return self.name(name)
 
@@ -13081,8 +13107,8 @@ class AssignmentEmitter(OperatorEmitter):
         value = self.expression(node)
         if isinstance(value, ast.Constant) or (isinstance(value, ast.Name) and (
                 is_stable(node, right) or isinstance(right, SIMPLE_NODES)
-                or isinstance(node, ThisExpression) and self.constructor != "derived"
-                and not self.scope.is_arrow)):
+                or isinstance(node, ThisExpression) and not self.scope.is_arrow
+                and (self.constructor != "derived" or "this" in self.dict_places))):
             return value
         return self.saved(value)
 
@@ -13489,6 +13515,9 @@ class CallEmitter(AssignmentEmitter):
     def effect_CallExpression(self, node):
         """A call as a statement: array.push(value) is done inline."""
         callee, arguments = node.callee, node.arguments
+        if node is self.first_super and self.constructor == "derived" and not self.in_eval():
+            self.first_super_call(node)
+            return
         if not (isinstance(callee, MemberExpression) and not callee.computed and not callee.optional
                 and callee.property.name == "push" and len(arguments) == 1 and not node.optional
                 and not isinstance(callee.property, PrivateName) and not isinstance(callee.object, Super)
@@ -13828,8 +13857,9 @@ class CallEmitter(AssignmentEmitter):
     def found_along(self, obj, key):
         """-> (a condition that `found` of an ordinary object has a key, its value)"""
         found, holder = self.temporary(), obj
-        if self.dict_of_this(obj) is not None and self.constructor is None:
-            holder = self.placed(obj, ".object", obj, "nobody")
+        owner = self.owner_of_this()
+        if self.dict_of_this(obj) is not None and owner.constructor is None:
+            holder = owner.placed(obj, ".object", obj, "nobody")
         if LOOKS_TWICE:
             test = "{key!r} in ({found} := {holder}.found)"
             value = self.python("{found}[{key!r}]", key=key, found=found)
@@ -13885,16 +13915,36 @@ class CallEmitter(AssignmentEmitter):
             made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
                              self.python("this_place(None)"), *values)
             return self.python("(this := this_place({made}))", made=made)
-        klass = self.load_variable(node.callee.scope)
         if self.constructor != "derived":       # in an arrow function
-            made = self.call("super_call", klass, self.name("new_target"), self.name("this_bound"), *values)
+            made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
+                             self.name("this_bound"), *values)
             return self.python("((this := {made}), (this_bound := True))[0]", made=made)
-        made = self.apply(self.call("super_constructor", klass), [self.name("new_target"), *values])
+        klass, made = self.made_by_super(node, values)
         fields = ", initialize_fields(this, {klass})" if self.has_fields else ""
         return self.python(
             "((this := {temp} if ({temp} := {made}) is not None and not this_bound else super_twice()), "
             "(this_bound := True)" + fields + ")[0]",
             temp=self.temporary(), made=made, **({"klass": klass} if fields else {}))
+
+    def made_by_super(self, node, values):
+        """-> (the class around, what its parent makes), for a super call with these arguments."""
+        klass = self.load_variable(node.callee.scope)
+        parent = self.python("{parent}.ctor if type({parent} := {klass}.proto) is JSFunction "
+                             "and {parent}.fields is not None else super_constructor({klass})",
+                             parent=self.temporary(), klass=klass)
+        return klass, self.apply(parent, [self.name("new_target"), *values])
+
+    def first_super_call(self, node):
+        """super(…) as a statement of the constructor's own: from there on, `this` has a place."""
+        klass, made = self.made_by_super(node, self.operands(node.arguments))
+        fields = self.python("initialize_fields(this, {klass})", klass=klass) if self.has_fields else []
+        self.emit_python("""
+            {temp} = {made}
+            this = {temp} if not this_bound else super_twice()
+            this_bound = True
+            {fields}""", temp=self.temporary(), made=made, fields=fields)
+        if self.often:
+            self.make_place("this")
 
     def visit_AwaitExpression(self, node):
         return self.awaited(self.expression(node.argument))
@@ -13909,6 +13959,9 @@ class CallEmitter(AssignmentEmitter):
     def visit_YieldExpression(self, node):
         value = self.name("undefined") if node.argument is None else self.expression(node.argument)
         if node.delegate:
+            if type(node.argument) is CallExpression and type(value) is ast.Call \
+                    and isinstance(value.func, (ast.IfExp, ast.Call)) and not self.is_async:
+                return self.node(ast.YieldFrom, self.call("yield_call", value.func, *value.args))
             helper = "async_yield_delegate" if self.is_async else "yield_delegate"
             return self.node(ast.YieldFrom, self.call(helper, value))
         if self.is_async:
@@ -18190,8 +18243,11 @@ def string_construct(realm, new_target, *values):
     return JSStringObject(prototype_for(new_target, lambda: realm.StringPrototype), text)
 
 
-STRING.static.method("fromCharCode", 1)(
-    lambda realm, this, *codes: "".join([chr(to_uint32(code) & 0xFFFF) for code in interruptible(codes)]))
+@STRING.static.method("fromCharCode", 1)
+def string_from_char_code(realm, this, *codes):
+    if len(codes) == 1 and type(codes[0]) is int:
+        return chr(codes[0] & 0xFFFF)
+    return "".join([chr(to_uint32(code) & 0xFFFF) for code in interruptible(codes)])
 
 
 @STRING.static.method("fromCodePoint", 1)
@@ -18778,7 +18834,8 @@ def flatten_into(realm, target, source, length, count, depth, mapper=None):
 
 def list_position(items, value, start, end):
     """The first position of a value among start … end by strict equality, or -1."""
-    if value != value:
+    if value != value or end - start == len(items) <= 256 and (type(value) is not str or len(value) <= 64) \
+            and value not in items:     # faster than an exception
         return -1
     step = SLICE_LENGTH if type(value) is not str or len(value) <= 64 else comparisons_at_once(value)
     while start < end:
@@ -18796,6 +18853,10 @@ def list_position(items, value, start, end):
 
 @ARRAY.method("includes", 1)
 def array_includes(realm, this, value=undefined, start=undefined, *_):
+    if type(this) is JSArray and start is undefined and value == value:
+        if type(value) is str and len(value) <= 64 and len(this.items) <= 256:
+            return value in this.items
+        return list_position(this.items, value, 0, len(this.items)) >= 0
     obj, length = array_and_length(realm, this)
     if length == 0:
         return False
@@ -18812,6 +18873,8 @@ def array_includes(realm, this, value=undefined, start=undefined, *_):
 
 @ARRAY.method("indexOf", 1)
 def array_index_of(realm, this, value=undefined, start=undefined, *_):
+    if type(this) is JSArray and start is undefined:
+        return list_position(this.items, value, 0, len(this.items))
     obj, length = array_and_length(realm, this)
     if length == 0:
         return -1
@@ -18849,7 +18912,8 @@ def last_start(start, length):
 @ARRAY.method("join", 1)
 def array_join(realm, this, separator=undefined, *_):
     obj, length = array_and_length(realm, this)
-    separator = "," if separator is undefined else to_string(separator)
+    separator = "," if separator is undefined else \
+        separator if type(separator) is str else to_string(separator)
     return join_elements(realm, obj, length, separator, text_of_element)
 
 
@@ -18860,14 +18924,18 @@ def text_of_element(value):
     return "" if value is undefined or value is null else to_string(value)
 
 
+#: Elements that are joined at once.
+TEXT_AND_INT = frozenset((str, int))
+
+
 def join_elements(realm, obj, length, separator, make_text):
     """The elements as one string; "" for an array that is being joined already."""
-    check_string_length((length - 1) * len(separator))
-    realm.poll()
-    if type(obj) is JSArray and length < 10_000 and {*map(type, obj.items)} <= {int, str}:
-        texts = [*map(str, obj.items)]
+    if type(obj) is JSArray and length < 10_000 and (kinds := {*map(type, obj.items)}) <= TEXT_AND_INT:
+        texts = [*map(str, obj.items)] if int in kinds else obj.items
         check_string_length(sum(map(len, texts)) + (length - 1) * len(separator))
         return separator.join(texts)
+    check_string_length((length - 1) * len(separator))
+    realm.poll()
     joining = realm.host_hooks.setdefault("arrays being joined", [])
     if any(other is obj for other in joining):
         return ""
@@ -22163,7 +22231,7 @@ class GeneratorLoop(IteratorRecord):
     def __iter__(self):
         generator = self.iterator
         body = generator.body
-        if generator.state == "done" or body.gi_running or "yield_delegate" in body.gi_code.co_names:
+        if generator.state == "done" or body.gi_running or not DELEGATING.isdisjoint(body.gi_code.co_names):
             return self
         generator.state = "suspended"
         return body
@@ -22207,6 +22275,27 @@ def references_of_one():
 
 
 REFERENCES_OF_ONE = references_of_one()
+
+
+#: What the code of a generator names that may yield InnerResults.
+DELEGATING = frozenset(("yield_delegate", "yield_call"))
+
+
+@runtime_helper
+def yield_call(realm, run, *args):
+    """`yield*` of what a call gives: of a generator that nobody sees, only the body is made."""
+    function, code = getattr(run, "generator", (None, None))
+    if function is None:
+        return yield_delegate(realm, run(*args))
+    proto = function.props.get("prototype") or function.get("prototype")
+    if not (type(proto) is JSObject and not proto.props and proto.attrs is None
+            and proto.proto is realm.GeneratorPrototype and realm.generator_iteration_untouched):
+        return yield_delegate(realm, run(*args))
+    body = code(*args)
+    if "GeneratorReturn" not in body.gi_code.co_names:
+        return body
+    generator = JSGenerator(proto, body)
+    return delegation(realm, IteratorRecord(generator, undefined), False, generator.resume)
 
 
 @runtime_helper
@@ -35427,19 +35516,32 @@ def prototype_object(klass):
 
 @runtime_helper
 def initialize_fields(this, klass):
-    """Adds the private methods and fields of a class to a new instance (7.3.33)."""
+    """Adds the private methods and fields of a class to a new instance (7.3.33). An entry of `fields` has a
+    dict of values that are known (True for methods), or a key and the Python function for its value."""
     is_ordinary, props = type(this) is JSObject, this.props
-    for kind, key, code, anonymous in klass.fields:
-        value = code if kind == "literal" else True if kind == "private" else undefined if code is None \
-            else code(this)
+    for literals, key, code, anonymous in klass.fields:
+        if literals is not None:
+            if is_ordinary and this.attrs is None and not props:
+                props.update(literals)
+            else:
+                for key, value in literals.items():
+                    add_field(this, key, value)
+            continue
+        value = undefined if code is None else code(this)
         if anonymous:
             set_function_name(value, key)
-        if is_ordinary and (key not in props if type(key) is PrivateKey else this.attrs is None):
+        if is_ordinary and key not in props and this.attrs is None:
             props[key] = value
-        elif type(key) is PrivateKey:
-            add_private(this, key, value)
         else:
-            this.create_data_property_or_throw(key, value)
+            add_field(this, key, value)
+
+
+def add_field(this, key, value):
+    """DefineField (7.3.31), for a value."""
+    if type(key) is PrivateKey:
+        add_private(this, key, value)
+    else:
+        this.create_data_property_or_throw(key, value)
 
 
 @runtime_helper
@@ -35450,9 +35552,10 @@ def class_method(klass, target, key, kind, function):
         if target is klass:
             if key not in klass.props:
                 add_private(klass, key, True)
-        elif ("private", key, None, False) not in klass.fields:
-            first_field = sum(1 for entry in klass.fields if entry[0] == "private")
-            klass.fields.insert(first_field, ("private", key, None, False))
+        elif klass.fields and klass.fields[0][0] is not None:
+            klass.fields[0][0][key] = True
+        else:
+            klass.fields.insert(0, ({key: True}, None, None, False))
         return
     key = to_property_key(key)
     if kind != "method":
@@ -35470,7 +35573,12 @@ def class_field(klass, key, code, anonymous, *literal):
     """A field of instances: its value is a literal, or what the Python function `code` gives."""
     if type(key) is not PrivateKey:
         key = to_property_key(key)
-    klass.fields.append(("literal", key, *literal, False) if literal else ("field", key, code, anonymous))
+    if not literal:
+        klass.fields.append((None, key, code, anonymous))
+    elif klass.fields and klass.fields[-1][0] is not None:
+        klass.fields[-1][0][key] = literal[0]
+    else:
+        klass.fields.append(({key: literal[0]}, None, None, False))
 
 
 @runtime_helper
@@ -35783,6 +35891,7 @@ def function_helpers(realm, helpers):
             return JSGenerator(proto if isinstance(proto, JSObject) else realm.GeneratorPrototype, body)
         function = JSFunction(realm.GeneratorFunctionPrototype, start, info)
         function.home = realm
+        start.generator = function, code
         return function
 
     def make_async_generator(code, info):
@@ -36502,16 +36611,16 @@ def default_constructor(realm, klass, derived):
             return this
         return construct_base
 
-    def construct_derived(new_target, *args):
-        count = len(args)
-        if count == 0:                  # a call with a tuple takes longer
-            this = super_constructor(klass)(new_target)
-        elif count == 1:
-            this = super_constructor(klass)(new_target, args[0])
-        elif count == 2:
-            this = super_constructor(klass)(new_target, args[0], args[1])
+    def construct_derived(new_target, x=None, y=None, z=None, *more):
+        parent = klass.proto
+        make = parent.ctor if type(parent) is JSFunction and parent.fields is not None \
+            else super_constructor(klass)
+        if z is not None:               # a call with a tuple takes longer
+            this = make(new_target, x, y, z, *more) if more else make(new_target, x, y, z)
+        elif y is not None:
+            this = make(new_target, x, y)
         else:
-            this = super_constructor(klass)(new_target, *args)
+            this = make(new_target) if x is None else make(new_target, x)
         if klass.fields:
             initialize_fields(this, klass)
         return this
@@ -45440,7 +45549,7 @@ def _coerce_id(value):
     if isinstance(value, str):
         return value
     number = _whole_number(value)
-    if number is None:
+    if number is None or not _is_finite(number):
         raise _cannot_represent("ID cannot represent value", value)
     return str(number) if abs(number) < 10 ** 21 else _number_text(float(number))
 
