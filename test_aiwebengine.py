@@ -1450,7 +1450,7 @@ ERASED = [
     ("export default abstract class A { abstract b(): void }", "export default class A {}"),
     ("import typescript from 'a'; import /* {} */ type /* {} */ { B } from 'b'; import // {} from\n'c'; import /* {} */ 'd'; typescript",
      "import typescript from 'a'; import 'c'; import 'd'; typescript"),
-    ("export { type A, type B } from 'a'; export {} from 'b'; export { type C /* , */ , D } from 'c'", "export { D } from 'c'"),
+    ("import {} from 'a'; import { } from 'b'; export { type A, type B } from 'a'; export {} from 'b'; export { type C /* , */ , D } from 'c'", "export { D } from 'c'"),
     ("let x: Map<\nA,\nB,\n> = 1; new M<A,>(); let y\n!function () {}", "let x = 1; new M(); let y; !function () {}"),
     ("1 << 1 as number << 2; a as string < b", "(1 << 1) << 2; a < b"),
     ("const f = ((a) => {})!; ((...x) => {})<T>`t`; function* g() { return (yield* f())! as T }",
@@ -1713,7 +1713,7 @@ class TypeScriptTest(Case):
             self.assertRaises(aiwebengine.JSSyntaxError, aiwebengine.parse_typed, source, "a.js", True)
         self.assertEqual(self.tree("x = a < b > (c)", "a.jsx"), javascript_tree(aiwebengine.parse_module("x = a < b > (c)")))
 
-    @needs(NODE_MODULES and (pathlib.Path(NODE_MODULES) / "typescript5").is_dir() and shutil.which("node"),
+    @needs(NODE_MODULES and (pathlib.Path(NODE_MODULES) / "typescript5").is_dir() and not MODULES_MISSING,
            MODULES_MISSING or "AIWEBENGINE_NODE_MODULES has no typescript5")
     def test_the_javascript_is_what_typescript_makes(self):
         folder = pathlib.Path(NODE_MODULES)
@@ -4074,6 +4074,12 @@ class FoundMethodTest(Case):
           }
         }
         return seen.join() })()"""
+
+    def test_elements_and_properties_of_this_are_both_found(self):
+        code = """class Row extends Array { total(n) { let s = 0; for (let i = 0; i < n; i++) s += BODY; return s } }
+            const row = Row.of(1, 2, 3); row.factor = 2; row.total(3)"""
+        for body in ("this[i] * this.factor", "this.factor * this[i]"):
+            self.assertEqual(aiwebengine.Realm().evaluate(code.replace("BODY", body)), 12)
 
     def test_a_method_is_the_property_that_its_object_has_at_the_time(self):
         for name, value in itertools.product(("go", "get"), self.VALUES):
@@ -6701,6 +6707,35 @@ var log = [/(?i:a)b/.test("Ab"), /(?i:a)b/.test("AB"), /(?-i:a)b/i.test("aB"), /
 var t = (n, p) => p.then(v => log.push(n + v), e => log.push(n + "!" + e)); t("try", Promise.try((a,
 b) => a + b, 1, 2)); t("thrown", Promise.try(() => { throw 7 }))
 => true false true false false SyntaxError SyntaxError try3 thrown!7
+# 13.3, 15.7 members, private names, super and classes: what is an error
+class P { #f = 1; #m() {} get #g() { return 2 } set #s(v) {} static read(o) { return o.#f } static write(o) { o.#f = 5;
+return o.#f } static put(o) { o.#m = 1 } static g(o) { o.#g = 1 } static s(o) { return o.#s } static both(o) { return [o.#g, #f in o, #m in o] } }
+var n = null, u, nothing = { get [Symbol.toPrimitive]() { throw new RangeError() } }, lone = { __proto__: null, get() { return super.x },
+set() { super.x = 1 } }, f = function () {}; f.prototype = 5;
+result = [thrown(() => P.read({})), thrown(() => P.write({})), P.write(new P), thrown(() => P.put(new P)), thrown(() => P.g(new P)),
+thrown(() => P.s(new P)), P.both(new P), thrown(() => n[nothing]), thrown(() => u["a"]), thrown(() => { n[nothing] = 1 }),
+thrown(() => { u.a = 1 }), thrown(() => lone.get()), thrown(() => lone.set()), thrown(() => class extends f {}), thrown(() => class extends 5 {}),
+thrown(() => class { static ["prototype"] = 1 }), thrown(() => class { static ["prototype"]() {} }),
+thrown(() => class { static get ["prototype"]() {} }),
+thrown(() => delete n.a), thrown(() => { class A { m() { delete super.x } } new A().m() }), show({ ...null, ...undefined, ...5, ..."ab", ...[1],
+...Object("c") }), (() => { var k = []; for (var x in { __proto__: { a: 1, b: 2, __proto__: { a: 3, c: 4 } }, b: 5, 1: 6,
+[Symbol()]: 7 }) k.push(x); return k })(), (() => { var k = [], o = { a: 1, b: 2, c: 3 }; for (var x in o) { k.push(x);
+delete o.b } return k })()].join("|")
+=> TypeError|TypeError|5|TypeError|TypeError|TypeError|2,true,true|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|ReferenceError|{"0":"c","1":"b"}|1,b,a,c|a,c
+# 10.2.11, 9.1 sloppy arguments, with, globals
+function args(a, b) { Object.defineProperty(arguments, "0", { writable: false }); a = 9; Object.defineProperty(arguments, "1",
+{ configurable: false }); return [arguments[0], delete arguments[1], delete arguments[2], arguments.length, (arguments[1] = 4, b),
+(delete arguments[0], arguments[0])] }
+var scope = { x: 1, [Symbol.unscopables]: { y: true }, y: 2, get gone() { return 5 } }, y = 7, log = [args(1, 2, 3) + "",
+(function () { with (scope) { x = 3; var inner = y; delete scope.gone; return [x, inner, typeof gone, scope.x] } })() + "",
+thrown(() => typeof later), thrown(() => later), thrown(() => { fixed = 1 }), thrown(() => { later = 1 }), delete globalThis.none, typeof never,
+(globalThis.made = 1, made), delete globalThis.made, typeof made, thrown(() => { "use strict"; undefinedName = 1 }), thrown(() => never),
+(implicit = 2, implicit), delete globalThis.implicit, (function () { return delete y })(), Object.getOwnPropertyDescriptor(globalThis,
+"y").configurable,
+thrown(() => { "use strict"; NaN = 1 }), (NaN = 1, NaN + ""),
+(() => { try { return eval("var fromEval = 1; fromEval") } finally { delete globalThis.fromEval } })()]; let later = 1; const fixed = 2;
+log.push(later, fixed)
+=> 1,false,true,3,4, 3,7,undefined,3 ReferenceError ReferenceError ReferenceError ReferenceError true undefined 1 true undefined ReferenceError ReferenceError 2 true false false TypeError NaN 1 1 2
 """)
 
     test_steps_that_others_take_between = conformance(r"""
@@ -9065,7 +9100,7 @@ class LimitTest(Case):
                 realm = aiwebengine.Realm(console=lambda level, text: None)
                 started = time.thread_time()
                 with self.assertRaises(aiwebengine.ScriptTimeout):
-                    realm.evaluate(f"const t = '\U0001f600'.repeat(1.3e7); for (;;) {source}", timeout=0.2)
+                    realm.evaluate(f"const t = '\U0001f600'.repeat(1.3e7); for (;;) {source}", timeout=0.1)
                 self.assertLess(time.thread_time() - started, 4)    # of this thread's own work; a whole text takes 8
 
     def test_what_is_told_of_an_error_has_an_end(self):
@@ -10256,7 +10291,8 @@ util.deprecate((x) => x + 1, "m")(1)
      {}", "[,1], [undefined,1]", "Object.create(null), {}", "new (class A {}), {}", "{[Symbol.iterator]: 1}, {[Symbol.iterator]: 1}", "() => 1, () =>
      1", "new Map([[{}, 1]]), new Map([[{}, 1]])", "new ArrayBuffer(1), new ArrayBuffer(2)", "new Set([1, 2]), new Set([2, 1])", "new Map([[1, 1]]),
      new Map([[1, 2]])", "(() => { const a = {}; a.a = a; return a })(), (() => { const a = {}; a.a = a; return a })()", "null, undefined", "new
-     WeakMap, new WeakMap", "Object('ab'), Object('ab')", "{a: NaN}, {a: NaN}", "new Float32Array([-0]), new Float32Array([0])", "[NaN],
+     Set([{a: 1}, {a: 1}]), new Set([{a: 1}, {a: 2}])", "...(() => { const s = {}, t = {a: 1}; return [new Set([{s}, {s}]), new Set([{s: t}, {s:
+     t}])] })()", "new WeakMap, new WeakMap", "Object('ab'), Object('ab')", "{a: NaN}, {a: NaN}", "new Float32Array([-0]), new Float32Array([0])", "[NaN],
      [NaN]"].flatMap(x => { const f = x; return [`util.isDeepStrictEqual(${f})`, `(() => { try { assert.deepEqual(${f}); return true } catch (e) {
      return e.code } })()`, `(() => { try { assert.notDeepStrictEqual(${f}); return true } catch (e) { return e.code } })()`] })
 util.stripVTControlCharacters("\u001b[31ma\u001b[0m\u001b]8;;http://x\u0007l\u001b]8;;\u0007")
@@ -11387,11 +11423,12 @@ class PauseTest(Case):
 
     def test_base64_with_blanks_is_decoded_in_slices(self):
         options = ("base64", "loose")
+        self.enter(mock.patch.object(aiwebengine, "SLICE_LENGTH", 1 << 13))
         for blanks in ("{} ", "{}\n\t", " {}", "{}" * 3 + " ", "{}" * 5 + "\n"):
             for end in ("", "AQ", "AQ = =", "AQI", "A", "AQ=", "!"):
                 with self.subTest(blanks=blanks, end=end):
                     unit = blanks.format(*"AQID/"[:blanks.count("{}")])
-                    text = unit * ((1 << 17) // len(unit) // 4 * 4 + 4)         # two slices
+                    text = unit * ((1 << 14) // len(unit) // 4 * 4 + 4)         # two slices
                     plain = re.sub(r"\s", "", text)
                     with mock.patch.object(aiwebengine, "poll_interrupt") as poll:
                         read, decoded, wrong = aiwebengine.from_base64(text + end, options)
@@ -11861,16 +11898,19 @@ class MemoryTest(AttackTestCase):
     @needs_size
     def test_stops_in_a_row_leave_nothing(self):
         process = subprocess.run([sys.executable, "-c", """
-import aiwebengine, threading
+import aiwebengine, time
 aiwebengine.WATCHDOG.max_memory = 200 << 20
 realm = aiwebengine.Realm(console=lambda level, text: None)
 peak = []
-for turn in range(3):
+for turn in range(2):
     try:
         realm.evaluate("(() => { const a = []; for (;;) a.push([a, new Array(1e4).fill(0)]) })()", timeout=20)
     except aiwebengine.ScriptTimeout as error:
         assert error.name == "OutOfMemoryError", error
-    peak.append(aiwebengine.memory_used() - aiwebengine.WATCHDOG.first_memory >> 20)
+    end = time.monotonic() + 20         # a busy machine frees it later
+    while (left := aiwebengine.memory_used() - aiwebengine.WATCHDOG.first_memory >> 20) > 90 and time.monotonic() < end:
+        time.sleep(0.01)
+    peak.append(left)
 print(max(peak))"""], capture_output=True, text=True, timeout=4 * STUCK,
             env={**os.environ, "PYTHONPATH": str(pathlib.Path(aiwebengine.__file__).parent)})
         self.assertEqual(process.returncode, 0, process.stderr[-1000:])
@@ -15006,6 +15046,46 @@ class GraphQLExecutionTest(Case):
         self.assertEqual(json.loads(result), {"data": {"scalar": {"x": None, "y": "\ud800", "z": None}}})
 
 
+class GraphQLScalarTest(Case):
+    """What results become that are not of the type of their field (spec 3.5), as graphql-js has it."""
+
+    # Value in Python, then what Int, Float, String, Boolean and ID make of it; - is an error.
+    RESULTS = """
+True | 1 | 1 | "true" | true | -
+False | 0 | 0 | "false" | false | -
+5 | 5 | 5 | "5" | true | "5"
+0 | 0 | 0 | "0" | false | "0"
+2.0 | 2 | 2.0 | "2" | true | "2"
+2.5 | - | 2.5 | "2.5" | true | -
+-2147483648 | -2147483648 | -2147483648 | "-2147483648" | true | "-2147483648"
+2147483648 | - | 2147483648 | "2147483648" | true | "2147483648"
+float("nan") | - | - | - | - | -
+float("inf") | - | - | - | - | -
+10 ** 400 | - | - | - | - | -
+"7" | 7 | 7.0 | "7" | - | "7"
+" -7 " | -7 | -7.0 | " -7 " | - | " -7 "
+"2.5" | - | 2.5 | "2.5" | - | "2.5"
+"x" | - | - | "x" | - | "x"
+"" | - | - | "" | - | ""
+[] | - | - | - | - | -
+{} | - | - | - | - | -
+"""
+
+    def test_results(self):
+        kinds, service, current = ("Int", "Float", "String", "Boolean", "ID"), aiwebengine.GraphQLService(), []
+        for kind in kinds:
+            service.register("query", kind, f"{kind}: {kind}", lambda args, info: current[-1])
+        for line in self.RESULTS.strip().split("\n"):
+            value, *expected = line.split(" | ")
+            current.append(eval(value))
+            found = service.execute("{ Int Float String Boolean ID }")
+            self.assertEqual([json.dumps(found["data"][kind]) if found["data"][kind] is not None else "-" for kind in kinds], expected, value)
+            self.assertEqual({error["path"][0]: error["message"].partition(":")[0] for error in found.get("errors", ())}, {
+                kind: {"Int": mock.ANY, "Float": "Float cannot represent non numeric value", "String": "String cannot represent value",
+                       "Boolean": "Boolean cannot represent a non boolean value", "ID": "ID cannot represent value"}[kind]
+                for kind, text in zip(kinds, expected) if text == "-"}, value)
+
+
 # -- GraphQL: limits ---------------------------------------------------------------------
 
 
@@ -15133,7 +15213,12 @@ class GraphQLHttpTest(Case):
                                ("application/*", self.JSON), ("text/html, */*;q=0.1", self.JSON)):
             self.assertEqual(self.post(request, accept), (200, wanted, {"data": {"__typename": "Query"}}))
         self.assertEqual(self.post(request, "text/html")[0], 406)
-        self.assertEqual(self.post(request, "application/json;q=0")[0], 406)
+        for accept in ("application/json;q=0", "application/json;q=much", ";q=1", "application/json; q=-1"):
+            self.assertEqual(self.post(request, accept)[0], 406)
+        for method, accept, wanted in (("GET", "text/html", True), ("HEAD", "application/xhtml+xml", True), ("POST", "text/html", False),
+                                       ("GET", None, False), ("GET", "*/*", False), ("GET", "image/png", False), ("GET", "image/png, text/html;q=0.1", True),
+                                       ("GET", "application/json, text/html", False), ("GET", "text/html;q=0.5, application/*", False)):
+            self.assertEqual(aiwebengine.wants_graphql_explorer(method, {"accept": accept}), wanted, accept)
 
     def test_status_of_failures(self):
         for query, variables in (("{", None), ("{ nope }", None),
@@ -15374,6 +15459,10 @@ class GraphQLSubscriptionTest(Case):
         client = self.attach(aiwebengine.GraphQLSseAnswer(None, stream, {"a": "1"}))
         self.send("order", '{"id": 1,\n"x": 2}', {"a": "1"})
         self.assertEqual(client.next(), (None, {"id": 1, "x": 2}))
+        self.assertEqual(self.service.execute("subscription { chat }")["errors"][0]["message"],
+                         "A subscription cannot be executed: subscribe to it at /graphql/sse.")
+        with self.assertRaisesRegex(aiwebengine.GraphQLSchemaError, "There are queries, mutations and subscriptions, but no fragment."):
+            self.service.register("fragment", "x", "x: Int", None)
         for answer, text in (("plain words", "plain words"), ({"id": "ü"}, '{"id":"ü"}'), (None, None)):
             self.service.register("subscription", "greet", "greet: String", lambda args, info: answer)
             self.assertEqual(self.service.subscribe_plain("greet"), text)
@@ -15426,6 +15515,15 @@ class GraphQLSubscriptionTest(Case):
         self.assertEqual(self.send("order", {"status": "D"}).matched, 0)
         self.assertEqual(self.service.sse("GET", {}, {"token": "0" * 32}, b"").response[0], 404)
         self.assertEqual(self.service.sse("DELETE", {}, {"operationId": "a"}, b"").response[0], 404)
+        answer = self.service.sse("PATCH", head, {}, b"").response
+        self.assertEqual((answer[0], dict(answer[1])["Allow"]), (405, "GET, POST, PUT, DELETE"))
+        self.assertEqual(self.service.sse("POST", head, {}, b"{").response[0], 400)
+        self.assertEqual([answer for _ in range(2) for answer in (post("subscription { chat }", "z"), len(
+            self.service.reservations[token[2].decode()].operations))], [202, 1, 409, 1])
+        with mock.patch.multiple(aiwebengine, MAX_GRAPHQL_RESERVED_OPERATIONS=1, MAX_GRAPHQL_RESERVATIONS=1):
+            self.assertEqual(post("subscription { chat }", "y"), 429)
+            answer = self.service.sse("PUT", {}, {}, b"").response
+            self.assertEqual((answer[0], dict(answer[1])["Retry-After"]), (503, "10"))
 
     def test_reservations_expire(self):
         token = self.service.sse("PUT", {}, {}, b"").response[2].decode()
@@ -17307,6 +17405,9 @@ class DatabaseTest(ServerCase):
         self.assertEqual((answer["columns"], answer["rows"], answer["more"]),
                          (["id", "text", "n"], [[1, "a", 1.5], [2, "b", None], [3, "c", "(2 bytes)"]], False))
         self.assertEqual(query("DELETE FROM notes WHERE id = 1")["changes"], 1)
+        for sql in ("SELECT 1; SELECT 2", "SELECT ?"):
+            self.assertIn("this takes one statement, without parameters", json.dumps(query(sql)))
+        self.assertEqual(query("SELECT 9007199254740993 a, 1e999 b, -5 c, 2.5 d")["rows"], [["9007199254740993", "inf", -5, 2.5]])
         self.assertIn("no such table: x", query("SELECT * FROM x")["error"]["message"])
         self.assertIn("not for scripts", query("BEGIN")["error"]["message"])
 
@@ -17900,6 +18001,13 @@ class RedisTest(RedisCase):
             presence.link.call("HSET", presence._key(presence.name), gone, "[]")
         presence._report()
         self.assertEqual([presence.link.call("HEXISTS", presence._key(presence.name), each) for each in ("/gone", path)], [0, 1])
+        stream = types.SimpleNamespace(path="/g", served=1, connections=[1], list_connections=lambda: [],
+                                       guests=lambda: [(types.SimpleNamespace(since=5), None)])
+        presence.registry, presence._rounds = [stream], 0
+        for again in (False, True):             # what has clients is told again now and then, for it expires
+            presence._report()
+            self.assertEqual(presence.link.call("HDEL", presence._key(presence.name), "/g"), 1)
+            presence._rounds = aiwebengine.PRESENCE_REPEAT - 1
         client.sock.close()
 
     def test_what_a_dead_process_reported_expires(self):
@@ -19694,10 +19802,10 @@ class HttpTest(ServerCase):
     # -- requests ----
 
     def test_query_params_headers_cookies(self):
-        found = self.get_json("/users/J%C3%BCrgen%2Fx?a=1&a=2&b=&c=%26+%C3%A9&__proto__=x", Cookie='s=1; t=%20y; s=2; q="x%3b"; =z; v',
+        found = self.get_json("/users/J%C3%BCrgen%2Fx?a=1&a=2&b=&c=%26+%C3%A9&__proto__=x&d%5B+%5d=3", Cookie='s=1; t=%20y; s=2; q="x%3b"; =z; v',
                               **{"X-Custom": "v"})
         self.assertEqual(found["params"], {"id": "Jürgen/x"})
-        self.assertEqual({key: found["query"][key] for key in "abc"}, {"a": "2", "b": "", "c": "& é"})
+        self.assertEqual({key: found["query"][key] for key in ("a", "b", "c", "d[ ]")}, {"a": "2", "b": "", "c": "& é", "d[ ]": "3"})
         self.assertEqual(found["cookies"], {"s": "1", "t": " y", "q": "x;"})
         self.assertEqual(found["headers"]["x-custom"], "v")
         self.assertEqual((found["method"], found["ip"]), ("GET", "127.0.0.1"))
@@ -20559,6 +20667,7 @@ class ResponseTest(ServerCase):
                 ("throw { get status() { throw 1 } }", 500, "error"), ("throw { get status() { for (;;); } }", 500, "error"),
                 ("throw { get status() { return 'x' } }", 500, "error"), ("throw { status: 400, body: 1, get headers() { throw 1 } }", 400, "Bad"),
                 ("throw new (class extends Error { get name() { return 'E' } get message() { return 'm' } })", 500, "error")):
+            self.options = {"handler_timeout": 1} if "for (;;)" in code else {}
             with self.subTest(code):
                 found = self.answer(code)
                 self.assertEqual((found[0], part in found[2]), (status, True), found)
@@ -20754,12 +20863,15 @@ class LoginTest(ServerCase):
         hash = aiwebengine.hash_password("correct horse", costs=(1024, 8, 1))
         self.serve_users([{"id": "ada", "password": hash}, {"id": "ben"}])
         self.assertEqual(self.log_in("ada", "correct horse")[0], 303)
-        for _ in range(aiwebengine.MAX_WRONG_PASSWORDS):
+        page = self.post("/auth/login", {"user": "ada", "password": "wrong"}, {"Accept": "text/html", **self.log_in("ben")[1]})[2]
+        self.assertHolds(page, '<p class="bad" role="alert">', 'action="/auth/logout"', "You are ben. <button>Log out</button>")
+        for _ in range(aiwebengine.MAX_WRONG_PASSWORDS - 1):
             status, cookie, _ = self.log_in("ada", "wrong")
             self.assertEqual((status, cookie), (401, {}))
         self.assertEqual(self.log_in("ada", "correct horse")[0], 429)
         self.assertEqual(self.log_in("ben")[0], 303)
         page = self.get("/auth/login", Accept="text/html")[2]
+        self.assertNotIn("You are", page)
         self.assertHolds(page, 'type="password"', "the users are in users.json", "<label>User <input", "<button>ben</button>")
         self.assertNotIn("scrypt", page)
 
@@ -20848,16 +20960,23 @@ class LoginTest(ServerCase):
         self.assertIn("0 connections matched", self.post("/send", {"to": "own", "text": "x", "user": "forged"})[2])
 
     def test_mistakes_in_the_file_are_told_and_let_nobody_in(self):
-        for text, expected in {
-                "{": "Expecting property name", "{}": "must be an array", '[{"name": "x"}]': 'user 1 needs an "id"',
-                '[{"id": "a"}, {"id": "a"}]': 'two users have the id "a"', '[{"id": "a", "role": "x"}]': 'has "role"',
-                '[{"id": "a", "roles": "x"}]': "roles must be an array", '[{"id": "a", "password": "plain"}]': "--hash-password",
-                '[{"id": "a", "password": "scrypt$1048576$8$1$saltsalt$' + "A" * 43 + '"}]': "--hash-password",
-                "[" * 100_000: "can log in"}.items():
+        for text, expected in {"{": "Expecting property name", '[{"name": "x"}]': 'user 1 needs an "id"', "[" * 100_000: "can log in"}.items():
             with self.subTest(text[:60]):
                 self.serve_users(text)
                 self.assertEqual(self.log_in("a")[0], 401)
                 self.assertIn(expected, self.output.getvalue())
+        needs_id = f'user 1 needs an "id", a text of up to {aiwebengine.MAX_USER_ID} characters'
+        for users, expected in (
+                ({}, "must be an array"), ([{"id": "a"}, {"id": "a"}], 'two users have the id "a"'), ([{"id": "a"}, 5], "user 2 must be an object"),
+                ([{"id": "a", "role": "x"}], 'user 1 has "role"; a user has id, name, email, roles, password'), ([{"id": True}], needs_id),
+                ([{"id": ""}], needs_id), ([{"id": "a\n"}], needs_id), ([{"id": "a" * (aiwebengine.MAX_USER_ID + 1)}], needs_id),
+                ([{"id": "a", "name": 5}], "user 1 (a): name, email and password must be texts"), ([{"id": "a", "email": []}], "must be texts"),
+                *(([{"id": "a", "roles": roles}], "user 1 (a): roles must be an array of texts without commas") for roles in ("x", ["a,b"], [""], [5])),
+                *(([{"id": "a", "password": word}], "--hash-password") for word in ("plain", "scrypt$1048576$8$1$saltsalt$" + "A" * 43))):
+            self.assertIn(expected, str(thrown(ValueError, aiwebengine.parse_users, json.dumps(users))))
+        self.assertEqual([tuple(user) for user in aiwebengine.parse_users(json.dumps(
+            [{"id": 5}, {"id": "a" * aiwebengine.MAX_USER_ID, "name": "n", "email": "e", "roles": ["r"]}])).values()],
+            [("5", "5", None, (), None), ("a" * aiwebengine.MAX_USER_ID, "n", "e", ("r",), None)])
 
     def test_scripts_cannot_read_the_file(self):
         self.serve({"app.js": 'import users from "./users.json";', "users.json": "[]"})
@@ -23351,6 +23470,7 @@ class WebSocketStreamTest(WebSocketCase):
         self.assertEqual(self.dial("/s").status, 503)
         clients[0].send(b"", 8)
         self.assertEqual(clients[0].end()[0], 0)
+        clients[0].close()              # else the server waits for that as long as for a sign of life
         self.eventually(lambda: self.server.app.broadcaster.count == 1)
         self.assertEqual(self.dial("/s").status, 101)
 
@@ -23536,7 +23656,7 @@ class GraphQLWebSocketTest(WebSocketCase):
 
     def setUp(self):
         super().setUp()
-        self.serve(self.SOURCE)
+        self.serve(self.SOURCE, handler_timeout=STUCK)
 
     def open(self, path="/graphql", init=True):
         client = self.dial(path, ["Sec-WebSocket-Protocol: graphql-transport-ws"])
@@ -24761,7 +24881,7 @@ class DashboardTest(ServerCase):
         for method, target, body, headers in (
                 ("GET", "/echo/a?b=[1]&c={2}&d='e'", None, {"X-It's": "a \"b\" $HOME `id`"}),
                 ("POST", "/echo/x", "it's\nfor $you \\ \"é\"\n", {"Content-Type": "text/plain"}),
-                ("PUT", "/echo/a/../b", "@file", {}), ("POST", "/echo/x", "", {"X-Empty": ""})):
+                ("PUT", "/echo/a/../b", "@file", {}), ("POST", "/echo/x", "", {"X-Empty": ""}), ("HEAD", "/echo/x", None, {})):
             self.request(method, target, body.encode() if body else body, headers | {"Cookie": "secret=1"})
             number = self.server._http.requests.total
             words = shlex.split(self.shown(number)["curl"].replace("\\\n", " "))
@@ -24773,7 +24893,8 @@ class DashboardTest(ServerCase):
             self.assertEqual("--path-as-is" in words, ".." in target)
             sent = next((value for name, value in options if name == "--data-raw"), "")
             self.assertEqual(sent, body or "")
-            named = next((value for name, value in options if name == "--request"), "POST" if sent else "GET")
+            self.assertEqual("--head" in words, method == "HEAD")
+            named = next((value for name, value in options if name == "--request"), "POST" if sent else "HEAD" if "--head" in words else "GET")
             self.assertEqual(named, method)
             for name, value in headers.items():
                 self.assertIn(("--header", f"{name.lower()}: {value}" if value else f"{name.lower()};"), options)
@@ -25606,6 +25727,38 @@ class CommandLineTest(ServerCase):
             with self.subTest(given), mock.patch("sys.stderr", io.StringIO()) as errors, self.assertRaises(SystemExit):
                 aiwebengine.option_parser().parse_args([option, given])
             self.assertIn(part, errors.getvalue())
+
+    def test_why_it_cannot_serve_is_one_line(self):
+        options = lambda *words: aiwebengine.option_parser().parse_args([*words, "--port", "81", "--host", "1.2.3.4"])
+        for error, told in ((OSError(errno.EACCES, "x"), "port 81 needs special rights; choose one from 1024 up"),
+                            (socket.gaierror(), "cannot listen on 1.2.3.4:81: this machine has no address 1.2.3.4"),
+                            (OSError(errno.EADDRNOTAVAIL, "x"), "cannot listen on 1.2.3.4:81: this machine has no address 1.2.3.4"),
+                            (OSError(errno.EIO, "Broken"), "cannot listen on 1.2.3.4:81: Broken"), (OverflowError("odd"), "cannot listen on 1.2.3.4:81: odd")):
+            self.assertEqual(aiwebengine.listen_trouble(options(), error), told)
+        with mock.patch.object(aiwebengine, "free_port_after", side_effect=[8000, None]):
+            self.assertEqual([aiwebengine.listen_trouble(options(), OSError(errno.EADDRINUSE, "x")) for _ in range(2)],
+                             ["port 81 is already in use; 8000 is free: --port 8000", "port 81 is already in use"])
+        folder = self.folder_of({"a.js": "", "b.cjs": "", "c.txt": "", "d.js": b"\xff", "public/x.env": "", ".env": ""})
+
+        def trouble(name, *words):
+            found = options(*words)
+            found.settings = aiwebengine.Settings([folder / "public" / "x.env"] if name == "public" else ())
+            return aiwebengine.trouble_with(folder / name if name != "public" else folder, found)
+        for name, words, told in (
+                ("a.js", (), None), ("b.cjs", (), "b.cjs is not run: "), ("c.txt", (), "c.txt is not a .js or .ts file"), ("d.js", ("--run",), "d.js cannot be read: "),
+                ("a.js", ("--run",), None), ("", ("--run",), "--run needs one file, not a folder"), ("", ("--dump-python", "x.js"), "--dump-python needs one file, not a folder"),
+                ("", ("--workers", "2"), "--workers needs --redis URL"), ("public", (), "move the file elsewhere"), ("", (), None)):
+            with self.subTest(name, words=words):
+                found = trouble(name, *words)
+                self.assertEqual(found, told) if told is None else self.assertIn(told, found)
+        with mock.patch.object(aiwebengine.os, "access", return_value=False), \
+                mock.patch.object(aiwebengine.os, "listdir", side_effect=PermissionError(13, "Permission denied")):
+            self.assertEqual([trouble(name) for name in ("a.js", "")], [f"{folder / 'a.js'} cannot be read: permission denied",
+                                                                       f"{folder} cannot be read: Permission denied"])
+        with mock.patch.object(aiwebengine, "check_engine"):
+            self.assertEqual([aiwebengine.trouble_with_engine(options("--engine", "js2py", *words)) for words in (("--repl",), ("--test",), ())],
+                             ["--repl runs on the built-in engine only: leave out --engine js2py",
+                              "--test runs on the built-in engine only: leave out --engine js2py", None])
 
     def test_wrong_arguments_are_one_line(self):
         for arguments in (["/nowhere/at/all"], [__file__], ["--port", "70000"], ["--handler-timeout", "x"], ["--nonsense"]):
@@ -27152,6 +27305,8 @@ class ScriptTestsTest(ServerCase):
             ("assert.deepStrictEqual({ b: 1, a: 2 }, { a: 2, b: 1 })", "assert.deepStrictEqual({ a: 1 }, { a: 1, b: undefined })"),
             ("assert.deepEqual(new Map([[{ k: 1 }, new Set([[2]])]]), new Map([[{ k: 1 }, new Set([[2]])]]))",
              "assert.deepEqual(new Map([[1, 2]]), new Map([[1, 3]]))"),
+            ("assert.deepEqual(new Set([{ a: 1 }, { a: 2 }]), new Set([{ a: 2 }, { a: 1 }]))",
+             "assert.deepEqual(new Set([{ a: 1 }, { a: 1 }]), new Set([{ a: 1 }, { a: 2 }]))"),
             ("assert.deepEqual(new Date(5), new Date(5))", "assert.deepEqual(new Date(5), new Date(6))"),
             ("assert.deepEqual(/a/g, /a/g)", "assert.deepEqual(/a/g, /a/)"),
             ("assert.deepEqual(new TypeError('x'), new TypeError('x'))", "assert.deepEqual(new Error('x'), new Error('y'))"),
@@ -27333,7 +27488,8 @@ class ScriptTestsTest(ServerCase):
             with self.subTest(code):
                 self.check(f"await assert.rejects(async () => {code}, (error) => error.message.includes({json.dumps(told)}));")
         for code, told in [("test(() => {})", "the name of the test"), ("test('it')", "needs a function to run"),
-                           ("beforeEach(5)", "is a function"), ("request('/a')", "within a test")]:
+                           ("beforeEach(5)", "is a function"), ("request('/a')", "within a test"),
+                           ("test('it', () => {}, { timeout: 0 })", "the timeout is a number of milliseconds from 1 to 3,600,000")]:
             with self.subTest(code):
                 exit_code, text = self.run_tests(a_test=code)
                 self.assertEqual(exit_code, 1)
@@ -27479,10 +27635,19 @@ class MockedFetchTest(Case):
                   assert.match((await request("/w/oslo")).body, /fetch failed: cut off/);
                   assert.equal(await (await fetch("https://always.test/")).text(), "kept");
                 });
-                test("three", () => assert.throws(() => fetch.mock("x"), /fetch.mock: write/));""", "utf-8")
+                test("three", () => assert.throws(() => fetch.mock("x"), /fetch.mock: write/));
+                test("four", async () => {
+                  const answers = [undefined, () => {}, Response.error(), Response.json({ t: 1 }, { status: 201, statusText: "Made" }), { t: 2 }, "text"], found = [];
+                  fetch.mock("https://api.test/w", () => answers.shift());
+                  while (answers.length) found.push(await fetch("https://api.test/w").then(async (answer) =>
+                    [answer.status, answer.statusText, answer.headers.get("content-type"), await answer.text()].join(), (error) => error.message));
+                  assert.deepEqual(found, ["204,,,", "fetch failed: fetch.mock: a function is no answer",
+                    "fetch failed: fetch.mock: the Response was already read, or is Response.error()", '201,Made,application/json,{"t":1}',
+                    '200,OK,application/json,{"t":2}', "200,OK,text/plain;charset=UTF-8,text"]);
+                });""", "utf-8")
             code, out, err = run_here("--test", folder)
         self.assertEqual((code, err), (0, ""), out)
-        self.assertIn("3 passed", out)
+        self.assertIn("4 passed", out)
 
 
 class StarterTest(ServerCase):
@@ -27538,7 +27703,7 @@ class StarterTest(ServerCase):
         page = self.get("/")[2]
         self.assertIn('<button name="Soup" value="0">Soup</button>', page)
         self.assertIn('<script type="module" src="page.ts"></script>', page)
-        self.assertIn("button.value = String(votes[button.name]);", self.get("/page.ts")[2])
+        self.assertIn("button.value = String(count);", self.get("/page.ts")[2])
 
     def test_says_what_it_wrote_and_what_to_do_next(self):
         for kind in aiwebengine.STARTERS:
