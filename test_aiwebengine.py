@@ -19712,6 +19712,7 @@ class HttpTest(ServerCase):
         status, headers, text = send(b"x", "br")
         self.assertEqual((status, headers["accept-encoding"]), (415, "gzip, deflate"))
         self.assertEqual(send(gzip.compress(b"1"), "gzip, gzip")[0], 415)
+        self.assertEqual(send(b"", "gzip")[0], 200)
         for body in (b"no", gzip.compress(b"[1]")[:-5], gzip.compress(b"[1]") + b"x", bytes(3), gzip.compress(b"") * 1000):
             self.assertEqual(send(body, "gzip")[0], 400)
         self.assertEqual(send(zlib.compress(b"[1]") * 2, "deflate")[0], 400)
@@ -20751,6 +20752,8 @@ class LoginTest(ServerCase):
 
     def test_with_the_option_any_name_will_do_and_without_both_there_is_no_login(self):
         self.serve_users(None, login=True)
+        status, headers, _ = self.request("PUT", "/auth/login")
+        self.assertEqual((self.request("HEAD", "/auth/login")[0], status, headers["allow"]), (200, 405, "GET, HEAD, POST"))
         page = self.get("/auth/login", Accept="text/html")[2]
         self.assertHolds(page, "any name will do", "<label>Name <input")
         self.assertNotIn("password", page)
@@ -24717,6 +24720,7 @@ class DashboardTest(ServerCase):
             sent = next((value for name, value in options if name == "--data-raw"), "")
             self.assertEqual(sent, body or "")
             self.assertEqual("--head" in words, method == "HEAD")
+            self.assertEqual(("--header", "content-type:") in options, bool(body) and "Content-Type" not in headers)
             named = next((value for name, value in options if name == "--request"), "POST" if sent else "HEAD" if "--head" in words else "GET")
             self.assertEqual(named, method)
             for name, value in headers.items():
