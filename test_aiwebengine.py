@@ -19993,6 +19993,8 @@ class HttpTest(ServerCase):
         self.assertEqual(self.request("OPTIONS", "/nothing")[0], 404)
 
     def test_404_names_near_paths(self):
+        for path, shown in (("/" + "q" * 99, "/" + "q" * 99 + "</h1>"), ("/" + "q" * 100, "/" + "q" * 99 + "…</h1>")):
+            self.assertIn(f"<h1>Nothing is registered at GET {shown}", self.get(path, Accept="text/html")[2])
         status, headers, text = self.get("/helo")
         self.assertEqual((status, headers["content-type"]), (404, "application/json"))
         self.assertIn("/hello", text)
@@ -23024,10 +23026,12 @@ class TLSTest(ServerCase):
         self.write(self.pem / "both.pem", TEST_CERTIFICATE + TEST_KEY)
         self.write(self.pem / "damaged.pem", TEST_CERTIFICATE.replace("M", "N"))
         self.write(self.pem / "locked.pem", TEST_KEY.replace("PRIVATE", "ENCRYPTED PRIVATE"))
+        self.write(self.pem / "locked_both.pem", TEST_CERTIFICATE + TEST_KEY.replace("PRIVATE", "ENCRYPTED PRIVATE"))
         self.assertIsInstance(aiwebengine.tls_context(self.pem / "both.pem"), ssl.SSLContext)
         for names, expected in {("none.pem", "key.pem"): "none.pem cannot be read: No such file", ("key.pem", "key.pem"): "holds no certificate in PEM",
                                 ("cert.pem",): "holds no key: name its file with --key FILE", ("cert.pem", "cert.pem"): "holds no key in PEM",
-                                ("damaged.pem", "key.pem"): "is damaged", ("cert.pem", "locked.pem"): "has a password; take that away with"}.items():
+                                ("damaged.pem", "key.pem"): "is damaged", ("cert.pem", "locked.pem"): "has a password; take that away with",
+                                ("locked_both.pem",): "has a password; take that away with"}.items():
             with self.subTest(names), self.assertRaisesRegex(aiwebengine.TLSMistake, expected):
                 aiwebengine.tls_context(*(self.pem / name for name in names))
         for arguments, expected in ((["--key", "key.pem"], "--key needs --cert FILE"), (["--cert", "none.pem"], "none.pem cannot be read")):
