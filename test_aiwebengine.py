@@ -19886,6 +19886,7 @@ class HttpTest(ServerCase):
         status, headers, text = send(b"x", "br")
         self.assertEqual((status, headers["accept-encoding"]), (415, "gzip, deflate"))
         self.assertEqual(send(gzip.compress(b"1"), "gzip, gzip")[0], 415)
+        self.assertEqual(send(b"", "gzip")[0], 200)
         for body in (b"no", gzip.compress(b"[1]")[:-5], gzip.compress(b"[1]") + b"x", bytes(3), gzip.compress(b"") * 1000):
             self.assertEqual(send(body, "gzip")[0], 400)
         self.assertEqual(send(zlib.compress(b"[1]") * 2, "deflate")[0], 400)
@@ -20166,6 +20167,8 @@ class HttpTest(ServerCase):
         self.assertEqual(self.request("OPTIONS", "/nothing")[0], 404)
 
     def test_404_names_near_paths(self):
+        for path, shown in (("/" + "q" * 99, "/" + "q" * 99 + "</h1>"), ("/" + "q" * 100, "/" + "q" * 99 + "…</h1>")):
+            self.assertIn(f"<h1>Nothing is registered at GET {shown}", self.get(path, Accept="text/html")[2])
         status, headers, text = self.get("/helo")
         self.assertEqual((status, headers["content-type"]), (404, "application/json"))
         self.assertIn("/hello", text)
@@ -20926,6 +20929,8 @@ class LoginTest(ServerCase):
 
     def test_with_the_option_any_name_will_do_and_without_both_there_is_no_login(self):
         self.serve_users(None, login=True)
+        status, headers, _ = self.request("PUT", "/auth/login")
+        self.assertEqual((self.request("HEAD", "/auth/login")[0], status, headers["allow"]), (200, 405, "GET, HEAD, POST"))
         page = self.get("/auth/login", Accept="text/html")[2]
         self.assertHolds(page, "any name will do", "<label>Name <input")
         self.assertNotIn("password", page)
@@ -23197,10 +23202,12 @@ class TLSTest(ServerCase):
         self.write(self.pem / "both.pem", TEST_CERTIFICATE + TEST_KEY)
         self.write(self.pem / "damaged.pem", TEST_CERTIFICATE.replace("M", "N"))
         self.write(self.pem / "locked.pem", TEST_KEY.replace("PRIVATE", "ENCRYPTED PRIVATE"))
+        self.write(self.pem / "locked_both.pem", TEST_CERTIFICATE + TEST_KEY.replace("PRIVATE", "ENCRYPTED PRIVATE"))
         self.assertIsInstance(aiwebengine.tls_context(self.pem / "both.pem"), ssl.SSLContext)
         for names, expected in {("none.pem", "key.pem"): "none.pem cannot be read: No such file", ("key.pem", "key.pem"): "holds no certificate in PEM",
                                 ("cert.pem",): "holds no key: name its file with --key FILE", ("cert.pem", "cert.pem"): "holds no key in PEM",
-                                ("damaged.pem", "key.pem"): "is damaged", ("cert.pem", "locked.pem"): "has a password; take that away with"}.items():
+                                ("damaged.pem", "key.pem"): "is damaged", ("cert.pem", "locked.pem"): "has a password; take that away with",
+                                ("locked_both.pem",): "has a password; take that away with"}.items():
             with self.subTest(names), self.assertRaisesRegex(aiwebengine.TLSMistake, expected):
                 aiwebengine.tls_context(*(self.pem / name for name in names))
         for arguments, expected in ((["--key", "key.pem"], "--key needs --cert FILE"), (["--cert", "none.pem"], "none.pem cannot be read")):
@@ -24894,6 +24901,7 @@ class DashboardTest(ServerCase):
             sent = next((value for name, value in options if name == "--data-raw"), "")
             self.assertEqual(sent, body or "")
             self.assertEqual("--head" in words, method == "HEAD")
+            self.assertEqual(("--header", "content-type:") in options, bool(body) and "Content-Type" not in headers)
             named = next((value for name, value in options if name == "--request"), "POST" if sent else "HEAD" if "--head" in words else "GET")
             self.assertEqual(named, method)
             for name, value in headers.items():
