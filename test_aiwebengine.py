@@ -8658,6 +8658,89 @@ c.text().then((t) => log.push(t, c.bodyUsed,
 r.bodyUsed)).then(() => k.text()).then((t) => log.push(t)).then(() => r.text()).catch((e) => log.push(e.name, thrown(() => r.clone()),
 thrown(() => new Request(r))))
 => http://h/p?q#f POST manual 1 text/plain;charset=UTF-8 true http://h/p?q#f POST manual 1 true POST false true x true false TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError patch  GET false  b true true b TypeError TypeError TypeError
+# the Streams standard: what is cancelled, locked or read to its end
+var log = [], said = (p) => p.then((v) => log.push(v === undefined ? "undefined" : typeof v === "string" ? v : show(v)), (e) => log.push(e.name)),
+make = (body) => new Response(body ?? "abc"), over = async (r) => { for await (let piece of r.body); };
+(async () => { let r = make(), reader = r.body.getReader(); await said(r.body.cancel()); log.push(r.bodyUsed); await reader.cancel();
+log.push(r.body.locked, r.bodyUsed, thrown(() => new Response(r.body)), thrown(() => new Request("http://h", { method: "POST", body: r.body,
+duplex: "half" })));
+await said(reader.cancel()); await said(reader.read()); reader.releaseLock(); reader.releaseLock(); log.push(r.body.locked);
+await said(reader.cancel()); await said(r.body.cancel()); await said(over(r)); r = make(); let it = r.body.values();
+log.push(r.body.locked, (await it.return("x")).value, r.body.locked, r.bodyUsed); await said(r.text()); await said(it.next()); r = make();
+it = r.body.values({ preventCancel: true }); log.push(show(await it.return()), r.body.locked, r.bodyUsed); await said(r.text());
+log.push(it.next.length, it.return.length, reader.read.length, reader.cancel.length, reader.releaseLock.length, r.body.cancel.length);
+r = make(); r.body.getReader(); await said(r.blob()); log.push(thrown(() => r.clone()), thrown(() => new Response(r.body)), r.bodyUsed) })()
+=> TypeError false true true TypeError TypeError undefined {"done":true} false TypeError undefined undefined true x false true TypeError {"done":true} {"done":true} false false abc 0 1 0 0 0 0 TypeError TypeError TypeError false
+# the Fetch standard: requests and responses, copied and refused
+var log = [], a = new AbortController(), r = new Request("http://h/p", { method: "PUT", body: "b", headers: { "X-A": "1" }, redirect: "error",
+signal: a.signal });
+(async () => { let c = r.clone(); log.push(c.url, c.method, c.redirect, c.headers.get("x-a"), c.signal === r.signal, c.signal.aborted);
+a.abort("why"); log.push(c.signal.aborted, c.signal.reason); c.headers.set("x-a", "2"); log.push(r.headers.get("x-a"), await c.text(), r.bodyUsed,
+await r.text(), r.bodyUsed, thrown(() => r.clone()), new Request(new Request("http://h"), {}).clone().body);
+for (let status of [101, 204, 205, 304, 199, 600, NaN]) log.push(thrown(() => Response.json(1, { status })), thrown(() => new Response(null,
+{ status })));
+log.push(Response.json({ a: 1 }, { status: 299.9, statusText: "x", headers: { "content-type": "a/b" } }).status, Response.json(1,
+{ headers: { "content-type": "a/b" } }).headers.get("content-type"),
+thrown(() => Response.json(1n)), thrown(() => Response.json(Symbol())), thrown(() => Response.json(1, { statusText: "\n" })),
+thrown(() => Response.error().headers.set("a", "b")),
+thrown(() => Response.redirect("http://h").headers.append("a", "b")), thrown(() => Response.error().headers.delete("a")),
+thrown(() => Response.redirect("::")),
+thrown(() => Response.redirect()), Response.redirect("http://h/x").status, new Response().clone().body, new Response("x").clone().bodyUsed) })()
+=> http://h/p PUT error 1 false false true why 1 b false b true TypeError  RangeError RangeError TypeError nothing TypeError nothing TypeError nothing RangeError RangeError RangeError RangeError RangeError RangeError 299 a/b TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError 302  false
+# the Fetch standard: forms in parts and in pairs
+var log = [], parts = (text, type = "multipart/form-data; boundary=B") => new Response(text, { headers: { "content-type": type } }).formData()
+.then((f) => log.push(show([...f].map(([k, v]) => [k, v.name ? v.name + v.type + v.size : v]))), (e) => log.push(e.name)),
+part = (head, value) => `--B\r\n${head}\r\n\r\n${value}\r\n`;
+(async () => { let d = "Content-Disposition: form-data; name=";
+await parts(part(d + '"a"', "1") + part(d + '"a"', "") + "--B--\r\n"); await parts(part(d + '"f"; filename="x.txt"', "abc") + "--B--");
+await parts(part(d + '"f"; filename="x"\r\nContent-Type: t/u', "") + "--B--\r\n"); await parts("--B--\r\n"); await parts("");
+await parts(part("X: y", "1") + "--B--\r\n"); await parts(part('Content-Disposition: attachment; name="a"', "1") + "--B--\r\n");
+await parts(part(d + '"a"', "1")); await parts(part(d + '"a"', "1") + "--B--", "multipart/form-data");
+await parts(part(d + '"a%22%0D%0A"', "1") + "--B--\r\n"); await parts("a=1&b=%C3%A4+x&&c", "application/x-www-form-urlencoded;charset=utf-8");
+await parts("a=1", "text/plain"); log.push(thrown(() => new FormData(1)), thrown(() => new FormData({})), thrown(() => new FormData(undefined)),
+thrown(() => FormData())) })()
+=> [["a","1"],["a",""]] [["f","x.txttext/plain3"]] [["f","xt/u0"]] [] TypeError TypeError TypeError TypeError TypeError [["a\"\r\n","1"]] [["a","1"],["b","ä x"],["c",""]] TypeError TypeError TypeError nothing TypeError
+# the Fetch and File standards: arguments that are refused
+var log = [], h = new Headers({ a: "1" }), bytes = new Uint8Array(2), big = () => crypto.getRandomValues(new Uint8Array(65537));
+log.push(thrown(big), thrown(() => crypto.getRandomValues(new Float32Array(1))), thrown(() => crypto.getRandomValues([])),
+thrown(() => crypto.getRandomValues(new DataView(new ArrayBuffer(1)))),
+crypto.getRandomValues(bytes) === bytes, thrown(() => h.forEach()), thrown(() => h.get()), thrown(() => h.set("a")), thrown(() => h.get("a b")),
+thrown(() => h.delete("é")), thrown(() => h.has("")),
+thrown(() => new CryptoKey()), thrown(() => new Blob(1)), thrown(() => new Blob([Symbol()])), thrown(() => new File([])),
+thrown(() => new Blob().slice.call({})), new Blob(new Set(["a", "b"])).size, thrown(() => new TextEncoder().encodeInto("a", new Uint16Array(1))),
+thrown(() => new TextEncoder().encodeInto("a", new ArrayBuffer(1))), thrown(() => new TextDecoder().decode({})),
+thrown(() => new TextDecoder().decode([65])), new TextDecoder().decode(undefined) === "", thrown(() => new TextDecoder().decode(null)))
+=> QuotaExceededError TypeMismatchError TypeMismatchError TypeMismatchError true TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError 2 TypeError TypeError TypeError TypeError true TypeError
+# the DOM and HTML standards: signals that follow each other, and what cannot be copied
+var log = [], own = (action) => { try { return action() } catch (error) { return error.constructor.name + "|" + error.name + "|" + error.code } },
+c = new AbortController(), s = c.signal;
+s.onabort = function () { log.push(this === s) }; log.push(typeof s.onabort, s.throwIfAborted(), AbortSignal.any([s]) === s, AbortSignal.any([s,
+AbortSignal.abort("first"), AbortSignal.abort("second")]).reason);
+let nested = AbortSignal.any([AbortSignal.any([s])]); c.abort(0); log.push(nested.reason, s.reason,
+own(() => new AbortController().signal.throwIfAborted()));
+for (let value of [Symbol(), () => 1, { f() {} }, [class {}], new WeakMap(), Promise.resolve(), new Proxy({}, {}), new Map([[1, () => 1]]),
+Object(Symbol())]) log.push(own(() => typeof structuredClone(value)));
+let held = new Error("m", { cause: 1 }); log.push(structuredClone(held).cause, structuredClone(Object(false)).valueOf(),
+structuredClone(new Date(NaN)).getTime(), structuredClone(/a/gi).flags, new DOMException("m", { name: "X" }).cause,
+"cause" in new DOMException("m", { name: "X" }), Object.hasOwn(new DOMException("m", { cause: undefined }), "cause"))
+=> function  false first true 0 0  DOMException|DataCloneError|25 DOMException|DataCloneError|25 DOMException|DataCloneError|25 DOMException|DataCloneError|25 DOMException|DataCloneError|25 DOMException|DataCloneError|25 DOMException|DataCloneError|25 DOMException|DataCloneError|25 DOMException|DataCloneError|25 1 false NaN gi  false true
+# the URL standard: what setters and parsers leave as it was, or refuse
+var log = [], set = (url, name, ...values) => values.forEach((value) => { var u = new URL(url); u[name] = value; log.push(u.href) });
+set("http://h:8/p", "protocol", "", ":", "é", "https:443", "HTTPS"); set("file:///p", "protocol", "ftp"); set("http://h/p", "protocol", "file",
+"x"); set("x://h/p", "protocol", "http", "y"); set("ftp://h:80/", "protocol", "http");
+set("mailto:x", "host", "h"); set("mailto:x", "port", "5"); set("x:/p", "host", "h"); set("x://h/p", "host", "", "k:5"); set("x://u@h/p", "host",
+""); set("x://u@h/p", "hostname", ""); set("x://h:5/p", "host", "");
+set("mailto:x", "search", "q", ""); set("x:/p", "pathname", "//y", "", "y"); set("file:///C:/a", "pathname", "D|/b", "/..");
+var u = new URL("http://h/?a=1"), p = u.searchParams; u.search = "b=2"; log.push(p.toString()); u.href = "http://h/?c=3&d";
+log.push([...p.keys()], p === u.searchParams); u.href = "http://h"; log.push(p.size); p.append("x y", "é"); log.push(u.href); p.delete("x y");
+log.push(u.href);
+for (let url of ["http://[1:2:3:4:5:6:7:1.2.3.4]", "http://[::1.2.3.4.5]", "http://[::01.2.3.4]", "http://[::1.2.3.256]",
+"http://[1:2:3:4:5:6:7::]", "http://[:1::]", "http://[1:]", "http://[::1%25]", "http://u@", "http://u:p@/", "http://@/x", "x://@h", "x://:5",
+"x://h:99999", "http://%zz", "http://a<b", "http://a^b", "http://a|b", "x://a|b", "x://a<b", "http://.", "http://a..b", "file://C:/x",
+"file:////h", "file:\\\\x\\y", "file:?q", "file:#f", "x:", "x:?q", "1x:", "x", "blob:http://h/a", "blob:x", "http://\ud800", "http://\ufffd",
+"http://\ue000", "http://ä\u2028", "http://\u3002", "http://ａ．ｂ", "http://ß", "http://İ",
+"http://h/\ud800"]) log.push(thrown(() => { throw { name: new URL(url).href + " " + new URL(url).origin } }))
+=> http://h:8/p http://h:8/p http://h:8/p https://h:8/p https://h:8/p file:///p file://h/p http://h/p x://h/p y://h/p http://h/ mailto:x mailto:x x://h/p x:///p x://k:5/p x://u@h/p x://u@h/p x://h:5/p mailto:x?q mailto:x x:/.//y x:/ x:/y file:///D:/b file:/// b=2 c,d true 0 http://h/?x+y=%C3%A9 http://h/ TypeError TypeError TypeError TypeError http://[1:2:3:4:5:6:7:0]/ http://[1:2:3:4:5:6:7:0] TypeError TypeError TypeError TypeError TypeError TypeError x://h null TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError http://./ http://. http://a..b/ http://a..b file:///C:/x null file:////h null file://x/y null file:///?q null file:///#f null x: null x:?q null TypeError TypeError blob:http://h/a http://h blob:x null TypeError TypeError TypeError TypeError http://./ http://. http://a.b/ http://a.b http://xn--zca/ http://xn--zca http://xn--i-9bb/ http://xn--i-9bb http://h/%EF%BF%BD http://h
 # Web IDL: DOMException
 var e = new DOMException("m", "NotFoundError"), d = new DOMException(), o = new DOMException("m", { name: "AbortError", cause: 5 }),
 x = new DOMException(undefined, "Odd");
@@ -14576,6 +14659,66 @@ union U = I input I { a: Int }  => 33 Union type U can only include Object types
 type A { a(b: Int = $c): Int }  => 43 Syntax Error: Unexpected variable "$c" in constant value.
 type A implements I & I { a: Int } interface I { a: Int }  => 45 Type A can only implement I once.
 union U = A type A { a: Int } extend union U = A  => 70 Union type U can only include type A once.
+extend schema @nope  => 37 Unknown directive "@nope".
+extend query { x: Int }  => 30 Syntax Error: Unexpected Name "query".
+extend  => 29 Syntax Error: Unexpected <EOF>.
+extend scalar S  => 38 Syntax Error: Unexpected <EOF>.
+extend scalar S @a  => 37 Cannot extend type "S" because it is not defined.
+extend union U  => 37 Syntax Error: Unexpected <EOF>.
+extend enum E  => 36 Syntax Error: Unexpected <EOF>.
+extend input I  => 37 Syntax Error: Unexpected <EOF>.
+extend interface I  => 41 Syntax Error: Unexpected <EOF>.
+extend directive @d on FIELD  => 30 Syntax Error: Unexpected Name "directive".
+type Int { a: Int }  => 28 Type "Int" is built in and cannot be defined again.
+enum Boolean { A }  => 28 Type "Boolean" is built in and cannot be defined again.
+interface I implements J { a: Int } interface J implements I { a: Int }  => 46 Type I cannot implement J because it would create a circular reference.
+interface I { a: Int } type A implements I { a(b: Int!): Int }  => 64 Argument A.a(b:) must not be required type Int! if not provided by the Interface field I.a.
+interface I { a: [I!] } type A implements I { a: [A] }  => 65 Interface field I.a expects type [I!] but A.a is type [A].
+interface I { a: J } interface J { b: Int } type A implements I { a: K } interface K { b: Int }  => 85 Interface field I.a expects type J but A.a is type K.
+directive @d(a: Int, a: Int) on FIELD  => 44 Argument "@d(a:)" can only be defined once.
+directive @d(a: Query) on FIELD  => 39 The type of "a" must be Input Type but got: Query.
+directive @d(a: Int! @deprecated) on FIELD  => 36 Required argument or input field "a" cannot be deprecated.
+type A { a: Int @deprecated @deprecated }  => 51 The directive "@deprecated" can only be used once at this location.
+enum E { A @deprecated(reason: "r") @deprecated }  => 59 The directive "@deprecated" can only be used once at this location.
+type A @d(a: $v) { a: Int } directive @d(a: Int) on OBJECT  => 36 Syntax Error: Unexpected variable "$v" in constant value.
+type A { a(b: Float = "x"): Int }  => 45 Default value of "b": Float cannot represent non numeric value: "x"
+type A { a(b: Boolean = 1): Int }  => 47 Default value of "b": Boolean cannot represent a non boolean value: 1
+type A { a(b: ID = 1.5): Int }  => 42 Default value of "b": ID cannot represent a non-string and non-integer value: 1.5
+type A { a(b: String = E): Int }  => 46 Default value of "b": String cannot represent a non string value: E
+type A { a(b: Int = 2147483648): Int }  => 43 Default value of "b": Int cannot represent non 32-bit signed integer value: 2147483648
+type A { a(b: E = "P"): Int } enum E { P }  => 41 Default value of "b": Enum "E" cannot represent non-enum value: "P". Did you mean the enum value "P"?
+type A { a(b: E = Q): Int } enum E { P }  => 41 Default value of "b": Value "Q" does not exist in "E" enum. Did you mean the enum value "P"?
+type A { a(b: [Int!] = [1, null]): Int }  => 50 Default value of "b": Expected value of type "Int!", found null.
+type A { a(b: Int! = null): Int }  => 44 Default value of "b": Expected value of type "Int!", found null.
+type A { a(b: I = 5): Int } input I { x: Int }  => 41 Default value of "b": Expected value of type "I", found 5.
+type A { a(b: I = {x: 1, x: 2}): Int } input I { x: Int }  => 48 Default value of "b": There can be only one input field named "x".
+type A { a(b: O = {}): Int } input O @oneOf { x: Int y: Int }  => 41 Default value of "b": OneOf Input Object "O" must specify exactly one key.
+type A { a(b: O = {x: 1, y: 2}): Int } input O @oneOf { x: Int y: Int }  => 41 Default value of "b": OneOf Input Object "O" must specify exactly one key.
+type A { a(b: O = {x: null}): Int } input O @oneOf { x: Int }  => 41 Default value of "b": Field "O.x" must be non-null.
+subscription S { x }  => 23 The SDL of a schema cannot contain an executable operation.
+type A { "only a description" }  => 53 Syntax Error: Expected Name, found "}".
+type A { a: [Int]!! }  => 41 Syntax Error: Expected Name, found "!".
+type A { a: [] }  => 36 Syntax Error: Expected Name, found "]".
+union U = |  => 34 Syntax Error: Expected Name, found <EOF>.
+union U = | Query |  => 42 Syntax Error: Expected Name, found <EOF>.
+enum E { A, B A }  => 37 Enum value "E.A" can only be defined once.
+enum E { "d" true }  => 36 Syntax Error: Name "true" is reserved and cannot be used for an enum value.
+interface I { }  => 37 Syntax Error: Expected Name, found "}".
+input I { a(b: Int): Int }  => 34 Syntax Error: Expected ":", found "(".
+schema { query: Query query: Query }  => 52 There can be only one query type in schema.
+schema { }  => 32 Syntax Error: Expected Name, found "}".
+extend interface I { b: Int } interface I { a: Int } type A implements I { a: Int }  => 94 Interface field I.b expected but A does not provide it.
+extend enum E @d directive @d on OBJECT enum E { A }  => 37 Directive "@d" may not be used on ENUM.
+scalar S @specifiedBy(url: 5)  => 50 String cannot represent a non string value: 5
+scalar S @specifiedBy(url: "a") @specifiedBy(url: "b")  => 55 The directive "@specifiedBy" can only be used once at this location.
+input I @oneOf @oneOf { a: Int }  => 38 The directive "@oneOf" can only be used once at this location.
+type A @d(a: 1, a: 2) { a: Int } directive @d(a: Int) on OBJECT  => 39 There can be only one argument named "a".
+schema @d { query: Query } directive @d on OBJECT  => 30 Directive "@d" may not be used on SCHEMA.
+schema @d(x: 1) { query: Query } directive @d on SCHEMA  => 33 Unknown argument "x" on directive "@d".
+schema @d @d { query: Query } directive @d on SCHEMA  => 33 The directive "@d" can only be used once at this location.
+type A { a(b: [J] = [{i: {x: 1, x: 1}}]): Int } input J { i: I } input I { x: Int }  => 55 Default value of "b": There can be only one input field named "x".
+type A @d(a: {x: 1, x: 2}) { a: Int } directive @d(a: I) on OBJECT input I { x: Int }  => 43 There can be only one input field named "x".
+extend schema { query: Query query: Query }  => 59 There can be only one query type in schema.
 '''
     SDL_TAKEN = r'''
 extend schema { subscription: S } type S { y: Int }
@@ -14602,6 +14745,24 @@ type A { a: Int @deprecated(reason: "r") b: Int @deprecated }
 type A { a: Int } extend type A implements I { b: Int } interface I { b: Int }
 enum E { A } extend enum E { B }
 type A { a: Int ! }
+scalar String
+interface I { a: Int } type A implements I { a(b: Int! = 1): Int }
+interface I { a: Int } type A implements I { a(b: Int): Int }
+interface I { a: U } type A implements I { a: B } union U = A | B type B { c: Int }
+interface I { a: J } interface J { b: Int } type A implements I { a: K } type K implements J { b: Int }
+interface I { a: I } interface J implements I { a: J }
+directive @d(a: Int! = 1 @deprecated) on FIELD
+directive @d on FIELD | FIELD
+directive @d(a: Int @d) on ARGUMENT_DEFINITION
+directive @skip(if: Boolean!) on FIELD
+input I { a: Int! = 1 @deprecated }
+type A { a(b: Float = 1, c: ID = 1, d: ID = "x", e: Boolean = true, f: String = "s", g: Float = 1.5): Int }
+extend schema { query: Query }
+type A { a: Int } type a { a: Int }
+type A { on: Int type: Int fragment: Int null: Int true: Int }
+type on { a: Int } type true { a: Int }
+directive @on on FIELD
+extend type A @d directive @d on OBJECT type A { a: Int }
 '''
 
     def test_what_may_be_said_in_sdl(self):
