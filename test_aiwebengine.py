@@ -7057,7 +7057,7 @@ eval("var y\ny = 5"), thrown(() => eval("x\n=>\n1")))
         script = r"""
             const vm = require("vm"), { prelude, outcome, cases, needs } = JSON.parse(require("fs").readFileSync(0, "utf8"));
             const web = { URL, URLSearchParams, AbortController, AbortSignal, Request, Response, Blob, TextEncoder, TextDecoder, btoa, atob, structuredClone, queueMicrotask,
-              setTimeout, clearTimeout, crypto, performance, DOMException };
+              setTimeout, clearTimeout, crypto, performance, DOMException, Headers, FormData, File: require("buffer").File, CryptoKey };
             process.on("unhandledRejection", () => {});
             const realms = cases.map((source) => {
               const realm = vm.createContext({ ...web });
