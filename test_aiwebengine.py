@@ -16386,6 +16386,20 @@ class HostApiTest(ServerCase):
             with self.subTest(call):
                 self.assertIn(expected, found)
 
+    def test_what_is_full_is_refused_and_what_is_there_may_be_replaced(self):
+        with mock.patch.multiple(aiwebengine, MAX_STREAMS=2, MAX_JOBS=2, MAX_STORAGE_TOTAL=10):
+            self.serve("""const put = (name) => schedulerService.registerOnce({ name, runAt: "2999-01-01", handler() {} });
+                const stream = routeRegistry.registerStreamRoute, set = sharedStorage.setItem;
+                const told = [() => stream("/a"), () => stream("/b"), () => stream("/c"), () => stream("/a"), () => put("a"), () => put("b"), () => put("c"),
+                  () => put("a"), () => set("k", "123456789"), () => set("k", "1234567890"), () => set("k", "abcdefghi"), () => set("l", ""),
+                  () => (sharedStorage.removeItem("k"), set("l", "123456789")), () => set("m", "")]
+                  .map((call) => { try { return call(), "done" } catch (error) { return error.message } });
+                routeRegistry.registerRoute("/told", () => [...told, sharedStorage.getItem("l")]);""")
+        streams, jobs = "there are 2 streams already; register one for many clients and send with a filter", "there are 2 jobs of this script already"
+        storage = "sharedStorage.setItem: the storage of this script is full (10 characters)"
+        self.assertEqual(self.get_json("/told"), ["done", "done", streams, "done", "done", "done", jobs, "done",
+                                                  "done", storage, "done", storage, "done", storage, "123456789"])
+
     def test_extra_arguments_are_ignored(self):
         cases = {"['/a', '/b'].map(routeRegistry.registerStreamRoute)[1]": "Stream /b registered",
                  "sharedStorage.setItem('k', 'v', 1), ['k', 'l'].map(sharedStorage.getItem)": ["v", None],
@@ -17294,6 +17308,15 @@ class DatabaseTest(ServerCase):
                 'prepare("SELECT ?").get("x".repeat(1e7 + 1))': "10,000,000 characters"}.items():
             with self.subTest(call):
                 self.assertIn(expected, self.problem("database." + call))
+
+    def test_errors_of_sql_that_end_a_transaction_or_spoil_a_text_are_told(self):
+        self.assertEqual(self.problem("""database.exec("CREATE TABLE t (x UNIQUE); INSERT INTO t VALUES (1)"); database.transaction(() => {
+            try { database.exec("INSERT OR ROLLBACK INTO t VALUES (1)") } catch {} })()"""), "the transaction was rolled back by an error in it")
+        self.assertIn("a text in the result is not UTF-8; read it with CAST(… AS BLOB)", self.problem("database.sql`SELECT CAST(x'ff' AS TEXT)`"))
+        self.assertEqual(self.ask("""const one = (sql) => database.prepare("SELECT " + sql).pluck().get();
+            return ["instr(x'0102', x'02')", "instr('aébc', 'b')", "instr('abc', '')", "instr('a', 'b')", "instr(NULL, 'a')", "instr(123, 2)",
+              "replace('aXbX', 'X', 'yy')", "replace('ab', '', 'z')", "replace(121, 1, 3)", "replace('a', NULL, 'b')"].map(one)"""),
+            [2, 3, 1, 0, None, 2, "ayybyy", "ab", "323", None])
 
     def test_run_tells_what_changed(self):
         self.assertEqual(self.ask(self.ROWS + """
@@ -20275,7 +20298,11 @@ class HttpTest(ServerCase):
                            ("return () => 1", "returned a function"), ("const a = {}; a.a = a; return { body: a }", "circular"),
                            ("return { status: 'ok' }", "status"), ("return { status: 1000 }", "status"),
                            ("return { headers: 5 }", "headers must be an object"),
-                           ("return { bodyBase64: '*' }", "base64"),
+                           ("return { bodyBase64: '*' }", "base64"), ("return { status: 199 }", "a whole number from 200 to 599"),
+                           ("return { status: 600 }", "a whole number"), ("return { status: 200.5 }", "a whole number"), ("return { status: '200' }", "a whole number"),
+                           ("return { toJSON() {} }", "cannot be written as JSON"),
+                           ("return { headers: { a: 'x'.repeat(60001) }, body: '' }", "the value of the header a has 60,001 characters"),
+                           ("return { headers: { a: 'x'.repeat(4e4), b: 'x'.repeat(4e4) }, body: '' }", "the headers are larger than 64 KiB"),
                            ("return Promise.reject(new TypeError('later'))", "later"),
                            ("throw new RangeError('now')", "now"), ("throw 'text'", "text"), ("return missing", "missing")):
             with self.subTest(code):
@@ -20339,6 +20366,28 @@ class HttpTest(ServerCase):
         self.assertNotIn("<script>", text)
 
     # -- files ----
+
+    def test_a_fault_of_the_server_is_a_500_and_ends_one_connection_only(self):
+        for where in ("read_more", "advance"):
+            with mock.patch.object(aiwebengine.RequestHandler, where, side_effect=RuntimeError("a fault")):
+                answer = self.raw(b"GET /hello" + HEAD + b"\r\n")
+            self.assertHolds(answer, "HTTP/1.1 500 ", "Internal error; the server's log has the details", "<EOF>")
+            self.assertHolds(self.output.getvalue(), "internal error\n", "RuntimeError: a fault")
+        self.assertEqual(self.get("/hello", **{"Content-Encoding": "gzip"})[::2], (200, "Hello"))      # no body has no encoding
+
+    def test_the_log_says_how_long_an_answer_was_sent(self):
+        self.serve("routeRegistry.registerRoute('/big', () => 'x'.repeat(9e6));")
+        before = time.perf_counter()
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)     # so that the answer does not fit into what waits
+            sock.connect(("127.0.0.1", self.server.port))
+            sock.sendall(b"GET /big" + HEAD + b"Connection: close\r\n\r\n")
+            self.eventually(lambda: [entry.sending for entry in list(self.server.http.requests.entries)] == [None])
+            while sock.recv(1 << 20):
+                pass
+        self.eventually(lambda: next(iter(self.server.http.requests.entries)).sending is not None)
+        [entry] = self.server.http.requests.entries
+        self.assertTrue(0 < entry.sending < time.perf_counter() - before, entry.sending)
 
     def test_static_files(self):
         status, headers, text = self.get("/")
@@ -20806,6 +20855,19 @@ class ResponseTest(ServerCase):
                 self.assertEqual(found[0], status, found)
                 self.assertEqual({name: found[1].get(name) for name in headers}, headers)
 
+    def test_errors_are_built_of_a_status_a_message_and_options_in_either_order(self):
+        self.serve("""const e = ResponseBuilder.error, h = { "X-A": "b" }, all = [e(), e(404), e("gone"), e("gone", 410), e(410, "gone"),
+              e({ status: 409, headers: h }), e({ status: 409 }, "taken"), e("taken", { status: 409, headers: h }), e(409, "taken", { headers: h }),
+              e("taken", 409, { headers: h }), e(undefined, "m", { status: 418 }), e(404, { field: "x" }), e(200.5 > 1 ? 599 : 0, null)];
+            const bad = [99, 300, 600, 404.5, "x"].map((status) => { try { return e(status, 5).status } catch (error) { return error.message } });
+            routeRegistry.registerRoute("/all", () => all); routeRegistry.registerRoute("/bad", () => bad);""")
+        self.assertEqual([(each["status"], json.loads(each["body"])["error"], (each.get("headers") or {}).get("X-A")) for each in self.get_json("/all")],
+                         [(500, "Internal Server Error", None), (404, "Not Found", None), (500, "gone", None), (410, "gone", None), (410, "gone", None),
+                          (409, "Conflict", "b"), (409, "taken", None), (409, "taken", "b"), (409, "taken", "b"), (409, "taken", "b"), (418, "m", None),
+                          (404, {"field": "x"}, None), (599, None, None)])
+        for found in self.get_json("/bad")[:4]:
+            self.assertIn("400 to 599", found)
+
     def test_a_thrown_status_is_the_answer(self):
         status, _, text = self.answer("throw Object.assign(new Error('no such cat'), { status: 404 })")
         self.assertEqual((status, json.loads(text)["error"]["message"]), (404, "no such cat"))
@@ -21009,6 +21071,14 @@ class LoginTest(ServerCase):
         self.assertEqual([self.get(path, **ada)[0] for path in ("/page", "/admin", "/member")], [200, 200, 200])
         self.assertEqual([self.post("/staff", "", headers)[0] for headers in ({}, html, ben, ada)], [401, 401, 403, 200])
 
+    def test_the_login_answers_get_and_post_and_roles_are_strings(self):
+        self.serve_users()
+        for path in ("/auth/login", "/auth/logout"):
+            status, fields, text = self.request("PUT", path, "")
+            self.assertEqual((status, fields["allow"], f"{path} answers GET and POST" in text), (405, "GET, HEAD, POST", True))
+        self.serve("routeRegistry.registerRoute('/x', ({ request }) => { try { request.auth.requireAuth(5) } catch (e) { return [e.name, e.message] } });")
+        self.assertEqual(self.get_json("/x"), ["Error", "requireAuth: the role must be a string, not a number (5)"])
+
     def test_a_cookie_cannot_be_made_up_or_changed_and_ends_with_its_user_or_after_a_month(self):
         self.serve_users()
         cookie = self.log_in("ben")[1]["Cookie"]
@@ -21179,6 +21249,8 @@ class LoginTest(ServerCase):
         user = aiwebengine.parse_user({"id": "a", "password": done.stdout.strip()}, "user 1")
         self.assertTrue(aiwebengine.is_password(user, "secret"))
         self.assertFalse(aiwebengine.is_password(user, "Secret"))
+        with mock.patch("sys.stdin", io.StringIO("\n")), mock.patch("sys.stderr", io.StringIO()) as errors:
+            self.assertEqual((aiwebengine.print_password_hash(), errors.getvalue()), (2, "aiwebengine: the password is empty\n"))
 
 
 class AssetTest(ServerCase):
@@ -23422,6 +23494,7 @@ class WebSocketStreamTest(WebSocketCase):
           async onMessage({ connection, data, json, kind, request }) {
             if (data === "throw") throw new Error("onMessage is broken");
             if (data === "leave") return connection.close(3001, "as you like");
+            if (json?.close) try { return connection.close(...json.close) } catch (error) { return connection.send(error.message) }
             if (json?.all) {
               routeRegistry.sendStreamMessage("/talk", "one for all");
               connection.send("two");
@@ -23460,6 +23533,21 @@ class WebSocketStreamTest(WebSocketCase):
             answer = self.raw((start + lines + "\r\n").encode())
             self.assertIn(f"HTTP/1.1 {status} ", answer)
         self.assertIn("Sec-WebSocket-Version: 13", answer)
+
+    def test_a_script_closes_with_the_codes_and_reasons_that_are_its_own(self):
+        self.serve(self.SOURCE)
+        client = self.dial("/talk")
+        client.next()
+        for code in (999, 1001, 2999, 5000, 3000.5, "x", None):
+            client.send(json.dumps({"close": [code]}))
+            self.assertEqual(client.next()["data"], "connection.close: the code must be 1000 or from 3000 to 4999", code)
+        client.send(json.dumps({"close": [3000, "é" * 62]}))
+        self.assertEqual(client.next()["data"], "connection.close: the reason can have 123 bytes")
+        for given, expected in (([4999, "é" * 61 + "x"], (4999, "é" * 61 + "x")), ([3000], (3000, "")), ([], (1000, ""))):
+            client = self.dial("/talk")
+            client.next()
+            client.send(json.dumps({"close": given}))
+            self.assertEqual(client.end(), expected)
 
     def test_pages_of_other_sites_are_refused_unless_cors_names_them(self):
         self.serve(self.SOURCE)
@@ -23875,6 +23963,17 @@ class GraphQLWebSocketTest(WebSocketCase):
             self.ask(client, "{ slow }")
             self.assertEqual(self.next(client), {"data": {"slow": 5}})
             self.assertEqual(client.next(), {"type": "complete", "id": "1"})
+
+    def test_a_connection_has_so_many_operations_at_a_time(self):
+        with mock.patch.object(aiwebengine, "MAX_GRAPHQL_RESERVED_OPERATIONS", 2):
+            client = self.open()
+            for id in "abc":
+                self.ask(client, "{ never }", id)
+            self.assertEqual(client.end(), (1008, "too many operations on this connection"))
+            client = self.open()
+            for id in "aaa":
+                self.ask(client, "{ hello }", id)
+                self.assertEqual((self.next(client, id), client.next()["type"]), ({"data": {"hello": "Hello you"}}, "complete"))
 
     def test_operations_do_not_wait_for_each_other(self):
         client = self.open()
@@ -25848,6 +25947,7 @@ class CommandLineTest(ServerCase):
                                 (["-e", "1", folder], f"-e does not use SCRIPTS: leave out {folder}"),
                                 (["--repl", folder], "--repl does not use SCRIPTS"),
                                 (["-e", "", "--types"], "-e and --types cannot be combined"),
+                                (["--share", "--host", "127.0.0.2", folder], "--share listens on all addresses: leave out --host"),
                                 (["--run"], "--run needs a .js file")):
             with self.subTest(arguments):
                 code, out, err = run_here(*arguments)
@@ -25886,6 +25986,12 @@ class CommandLineTest(ServerCase):
         for text in ("0", "0.0/s", "-1", "x", "20/m", ""):
             with self.subTest(text), self.assertRaisesRegex(argparse.ArgumentTypeError, "wants a rate such as 20/s"):
                 aiwebengine.rate(text)
+
+    def test_counts_are_whole_numbers_from_1(self):
+        self.assertEqual([aiwebengine.positive(text) for text in ("1", "0020")], [1, 20])
+        for text in ("0", "-1", "+1", "1.5", "\u00b2", "\u0663", " 1", "1_0", ""):
+            with self.subTest(text), self.assertRaisesRegex(argparse.ArgumentTypeError, "wants a whole number, 1 or more, not " + re.escape(repr(text))):
+                aiwebengine.positive(text)
 
     def test_addresses_to_listen_on(self):
         for given, expected in (("[::1]", "::1"), (" 127.0.0.1 ", "127.0.0.1"), ("fe80::1%eth0", "fe80::1%eth0"), ("my-host.local", "my-host.local")):
