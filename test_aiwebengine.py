@@ -661,7 +661,12 @@ RECORDED = {
         5743 2200 14c6 9da9 3683 5d41 7b9c d2ba bddf dafe a753 bddf 1ca1 3069 7144 7d2e 7b76 89da 500f d6f0
         270a 4463 20ba a294 3ea6 862e 5907 848c 6eb2 0d23 f09f c3e6 b176 8928 b318 11ec 9c34 f5a5 cd70 b444
         6a04 77f4 b444 cdae 4e39 335f 57df 7f46 47be 1a51 53f2 aa46 4a85 2b22 0c97 5267 654b 07ea 2c27 885d
-        1c6e 6270 e121 da99 2d27 34d4""",
+        1c6e 6270 e121 da99 2d27 34d4 7afd a5cd 2504 21b0 b67a ea78 21b0 db05 073d be27 9b33 8c6d 542b 3782
+        409c 6bb3 c06a 71e2 ff18 c441 3813 33a3 bb33 bb33 92ee 5458 2cbc 7b97 c9eb b4c7 5458 6dc4 9b89 0ae2
+        fd39 bb4c cdaa 5458 bc53 566e 566e 21b0 246d aaae d791 ff9e 35ed 566e d1ba a534 95b8 a651 d49e bd48
+        fe78 07b6 ea3a 566e 4a1e d16d 5458 9b99 a967 e5a2 c228 eec6 0ab8 c8bf 36aa 54bf b8b1 8cfa 8e91 b7dd
+        6fdb 588e 2a45 d494 9237 a709 0201 76d8 32aa 5acb 0884 5992 96eb d6a6 21b0 0e10 950d ca57 7f6c f5ad
+        d870 d50d 4911 5b96""",
     "inspection": """
         cb2e 2a03 f109 e55b bf0b d9e6 4cef ea58 e11b 5716 450d bf64 61ea 0206 7a5b d8fb 627d 4570 b60f 17a9
         4124 ce0c a6f5 e80e cb14 7bd4 2da5 c190 ce2a bb07 1f38 1f1f a5fb d9a6 ef19 a6cc a905 fe94 f674 f220
@@ -14481,6 +14486,104 @@ extend type User { x: Int }
 { é }
 mutation Q($x: Int!) @a
 { any(value: $x.y) }
+{ a: nothing }
+query A { hello } mutation B { add(n: 1) } %% null B
+query A { hello } mutation B { add(n: 1) } %% {} C
+query A { hello } %% {} A
+{ user(id: 1) { ...A ...B } } fragment A on User { x: name } fragment B on User { ...C } fragment C on User { x: age }
+{ user(id: 1) { ...A } user(id: 1) { ...B } } fragment A on User { best { x: name } } fragment B on User { best { x: age } }
+{ ...A ...A } fragment A on Query { hello }
+{ ...A ...B } fragment A on Query { x: hello ...B } fragment B on Query { x: hello ...A }
+{ users(kinds: [ADMIN, USER]) { id } users(kinds: [USER, ADMIN]) { id } }
+{ users(filter: {nested: {kinds: [ADMIN]}}) { id } users(filter: {nested: {kinds: [USER]}}) { id } }
+{ x: users { id } x: user(id: 1) { id } }
+{ x: hello x: users { id } }
+{ search(text: "x") { ... on User { x: age } ... on Product { x: price } } }
+{ search(text: "x") { ... on User { x: name } ... on Product { x: tags } } }
+query ($a: Int!, $a2: Int) { int(v: $a) x: int(v: $a2) } %% {"a": 1.0, "a2": null}
+query ($a: Int) { int(v: $a) } %% {"a": 1.5}
+query ($a: Int) { int(v: $a) } %% {"a": true}
+query ($a: Float) { float(v: $a) } %% {"a": 3}
+query ($a: Float) { float(v: $a) } %% {"a": true}
+query ($a: Float) { float(v: $a) } %% {"a": null}
+query ($a: ID) { id(v: $a) } %% {"a": 7}
+query ($a: ID) { id(v: $a) } %% {"a": true}
+query ($a: String) { str(v: $a) } %% {"a": 5}
+query ($a: String) { str(v: $a) } %% {"a": ["x"]}
+query ($a: Boolean) { bool(v: $a) } %% {"a": "true"}
+query ($a: [Kind!]) { users(kinds: $a) { id } } %% {"a": "ADMIN"}
+query ($a: [Kind!]) { users(kinds: $a) { id } } %% {"a": "NONE"}
+query ($a: [Kind!]) { users(kinds: $a) { id } } %% {"a": 5}
+query ($a: UserFilter) { users(filter: $a) { id } } %% {"a": 5}
+query ($a: UserFilter) { users(filter: $a) { id } } %% {"a": {"nme": 1, "nop": 2}}
+query ($a: UserFilter) { users(filter: $a) { id } } %% {"a": null}
+query ($a: OneInput) { one(by: $a) } %% {"a": {}}
+query ($a: OneInput) { one(by: $a) } %% {"a": {"id": 1, "name": null}}
+query ($a: OneInput!) { one(by: $a) } %% {"a": {"name": "x"}}
+query ($a: ID) { one(by: {id: $a}) } %% {"a": 1}
+query ($a: ID!) { one(by: {id: $a}) } %% {"a": 1}
+query ($a: Kind) { users(kinds: [$a]) { id } } %% {"a": null}
+query ($a: Kind!) { users(kinds: [$a, ADMIN]) { id } } %% {"a": "USER"}
+query ($a: Int) { int(v: $a) x: int } %% {"b": 5}
+{ hello @include(if: false) @skip(if: true) int }
+{ hello @include(if: true) @skip(if: true) int }
+{ hello @skip(if: false) @include(if: true) }
+{ hello @skip(if: null) }
+{ hello @skip(if: "x") }
+{ hello @include(if: true, unless: false) }
+{ hello @include(if: true) @include(if: true) }
+query ($a: Boolean) { hello @include(if: $a) } %% {}
+query ($a: Boolean!) { ...F @include(if: $a) ... @skip(if: $a) { int } } fragment F on Query { hello } %% {"a": false}
+query Q @skip(if: true) { hello }
+query ($a: Int @deprecated) { int(v: $a) }
+{ ...F } fragment F on Query @include(if: true) { hello }
+{ ... on Nope { hello } }
+{ ... on Int { hello } }
+{ ... on Kind { hello } }
+{ user(id: 1) { ... on Named { name } ... on Node { id } } }
+{ user(id: 1) { ... on Dog { name } } }
+{ node(id: 1) { id ... on User { name } ... { id } } }
+{ int(v: null) }
+{ int(v: ENUM) }
+{ int(v: "5") float(v: "5") bool(v: 1) id(v: 1.5) str(v: true) }
+{ users(kinds: ADMIN) { id } }
+{ users(kinds: ["ADMIN"]) { id } }
+{ users(kinds: [5]) { id } }
+{ users(filter: [{}]) { id } }
+{ users(filter: {nested: 5}) { id } }
+{ users(first: 1, first: 2) { id } }
+{ users(filter: {nested: {}, nested: {}}) { id } }
+{ int(v: -2147483648) }
+{ int(v: -2147483649) }
+{ float(v: 123456789012345678901234567890) }
+{ id(v: 123456789012345678901234567890) }
+{ __type(name: "__Type") { name kind fields { name } } }
+{ __type(name: "Boolean") { kind name fields { name } inputFields { name } possibleTypes { name } enumValues { name } ofType { name } } }
+mutation { __typename add(n: 1) }
+{ hello(name: "\u0000") }
+{ hello(name: "a" "b") }
+{ hello(name: """a""" times: 2) }
+{ hello(, name ,: , "a" , ) }
+{ hello(name: """\u0041 \""" \n""") }
+{ int(v: +1) }
+{ int(v: 1_000) }
+{ float(v: .5) }
+{ float(v: 1.5.) }
+{ float(v: 1e5e) }
+{ float(v: 00.5) }
+{ int(v: 0x1) }
+{ int(v: -0) float(v: -0.0) }
+query($a:Int=1,$b:[Int]=[1,null]){int(v:$a)}
+{hello hello:hello}
+fragment F on Query { hello }
+query ($a: Int = {b: $c}) { hello }
+query ($a: Int!!) { hello }
+query ($a: [Int]!]) { hello }
+query ($: Int) { hello }
+query ($a: Int) @skip(if: $a) { int(v: $a) }
+subscription { hello }
+subscription { tick tick2: tick }
+subscription { __schema { queryType { name } } }
 '''
 #: Documents that do not fit into lines.
 GRAPHQL_CORPUS = [
