@@ -17273,9 +17273,9 @@ class LooseDateParser:
                 return False
             self.at += 1
             digits = digits.rjust(2, "0") + minutes.rjust(2, "0")
-        elif len(digits) <= 2:
+        elif digits and len(digits) <= 2:
             digits = digits.rjust(2, "0") + "00"
-        if len(digits) > 4:
+        if not 0 < len(digits) <= 4:
             return False
         self.zone = sign * (int(digits[:-2]) * 60 + int(digits[-2:]))
         return True
@@ -20855,8 +20855,8 @@ def typed_array_includes(realm, this, value=undefined, start=undefined, *_):
     first = relative_index(start, length) if length else 0
     if first >= length:
         return False
-    if not this.view:
-        return value is undefined
+    if value is undefined:              # as elements are that are gone since
+        return len(this.view) < length
     if value != value:
         return this.kind.is_float and any(
             item != item for item in with_polls((this.view[i] for i in range(first, length))))
