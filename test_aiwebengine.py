@@ -2749,8 +2749,11 @@ result = e.name }
 class A { static x; static { this.x = 4 } } result = A.x
 => 4
 # 15.7 class needs new
-class A {} try { A() } catch (e) { result = e.message }
-=> Class constructor A cannot be invoked without 'new'
+class A {} try { A() } catch (e) { result = e.message } try { (class {})() } catch (e) { result += "/" + e.message }
+=> Class constructor A cannot be invoked without 'new'/Class constructors cannot be invoked without 'new'
+# 15.7.14 a field that is declared twice is defined twice
+var log = []; class P { constructor() { return new Proxy(this, { defineProperty(t, key, d) { log.push(key + d.value); return true } }) } } class Q extends P { x = 1; x = 2 } new Q; result = log
+=> x1 x2
 # 15.7 computed members
 var k = "z"; class A { [k + 1] = 1; static [k + 2]() { return 2 } } result = new A().z1 + A.z2()
 => 3
@@ -4123,6 +4126,18 @@ class FoundMethodTest(Case):
             try { (() => { "use strict"; A.prototype.m = 1 })() } catch (error) { seen.push(error.name) } seen.push(c.m());
             seen.join()"""), "constructor,false,false,undefined,1,TypeError,1")
 
+    def test_a_change_for_which_the_stack_is_too_short_is_made_as_a_whole_or_not_at_all(self):
+        change = """(() => {
+            class A { m() { return "m" } get g() { return "g" } } class B extends A {} class C extends B {}
+            const c = new C(), call = () => { try { return c.m() } catch { return "none" } }, read = () => c.g, limits = [];
+            for (let i = 0; i < 3; i++) { call(); read() }
+            let left = 6; const deep = () => { try { deep() } catch (error) { limits.push(error.name); if (left-- > 0) { CHANGE } } }; deep();
+            const method = Reflect.get(c, "m");
+            return [limits[0] === "RangeError", call() === (method ? Reflect.apply(method, c, []) : "none"), read() === Reflect.get(c, "g")].join() })()"""
+        for text in ("A.prototype.m = () => left", "delete A.prototype.m", "delete A.prototype.g", "Reflect.defineProperty(B.prototype, 'm', { value: () => left })",
+                     "Object.defineProperty(A.prototype, 'm', { get: () => () => left })", "Object.setPrototypeOf(B.prototype, { m() {} })"):
+            self.assertEqual(aiwebengine.Realm().evaluate(change.replace("CHANGE", text)), "true,true,true", text)
+
     def test_function_call_is_that_of_the_function_at_the_time(self):
         self.assertEqual(aiwebengine.Realm().evaluate("""
             const seen = [], f = function (a) { "use strict"; return [this, a].join(":") };
@@ -4659,6 +4674,11 @@ var obj = { a: 1 }, n = 5, m = f => { try { f() } catch (e) { return e.message }
 result = [m(() => { for (var x of obj); }), m(() => { var [a] = obj }), m(() => [...obj.a]), m(() => { var a; [a] = n }),
 m(() => { for (var x of f()); }), m(() => new Set(5)), m(() => new Map("ab")), m(() => new Set({}))].join("/")
 => obj is not iterable/obj is not iterable/obj.a is not iterable/n is not iterable/f is not a function or its return value is not iterable/number 5 is not iterable (cannot read property Symbol(Symbol.iterator))/Iterator value "a" is not an entry object/object is not iterable (cannot read property Symbol(Symbol.iterator))
+# an object by the name of its constructor; a super class without a name; a proxy without a trap is its target
+class A { x = 1 } class B { constructor() { super.y() } } var m = f => { try { f() } catch (e) { return e.message } }, a = Object.freeze(new A), p = new Proxy(a, {}), none = o => Object.setPrototypeOf(o, null)
+none(B.prototype); result = (() => { "use strict"; return [m(() => { a.x = 2 }), m(() => { p.x = 2 }), m(() => { p.y = 2 }), m(() => { new Proxy(a, { set: () => false }).y = 2 }), m(() => { Object.freeze(none({ x: 1 })).x = 2 }),
+m(() => { Object.preventExtensions(Object.create({ z: 1 })).z = 2 }), m(() => new B), m(() => new (class N extends null {})), m(() => new (Object.setPrototypeOf(class S extends A {}, () => 1)))].join("/") })()
+=> Cannot assign to read only property 'x' of object '#<A>'/Cannot assign to read only property 'x' of object '#<A>'/Cannot define property y, object is not extensible/'set' on proxy: trap returned falsish for property 'y'/Cannot assign to read only property 'x' of object '[object Object]'/Cannot add property z, object is not extensible/Cannot read properties of null (reading 'y')/Super constructor null of N is not a constructor/Super constructor null of S is not a constructor
 # a method of other objects is no misspelled name
 try { "12.5".toFixed(2) } catch (e) { result = e.message } try { "a".toUpperCas() } catch (e) { result += "/" + e.message }
 => "12.5".toFixed is not a function/"a".toUpperCas is not a function. Did you mean toUpperCase?
