@@ -1073,6 +1073,20 @@ class ParserTest(Case):
     #: source, message, line, column – as V8 says it, to the column.
     ERRORS = (
             ("let x = ;", "Unexpected token ';'", 1, 9),
+            ("new import('a')", "Cannot use new with import", 1, 5),
+            ("'use strict'; if (1) function f() {}", "In strict mode code, functions can only be declared at top level or inside a block.", 1, 22),
+            ("while (1) a: function f() {}",
+             "In non-strict mode code, functions can only be declared at top level, inside a block, or as the body of an if statement.", 1, 14),
+            ("a?.b`c`", "Invalid tagged template on optional chain", 1, 5),
+            ("[...a, b] = c", "Rest element must be last element", 1, 2),
+            ("({ ...{ a } } = b)", "`...` must be followed by an assignable reference in assignment contexts", 1, 7),
+            ("var { ...[a] } = b", "`...` must be followed by an identifier in declaration contexts", 1, 10),
+            ("var \\u{110000}", "Undefined Unicode code-point", 1, 5),
+            ("a\\u0020b", "Invalid or unexpected token", 1, 1),
+            ("class A { #a; m() { super.#a } }", "Unexpected private field", 1, 27),
+            ("() => {}()", "Unexpected token '('", 1, 9),
+            ("async () => { for await (a in b); }", "Unexpected token 'in'", 1, 28),
+            ("({ get a() {} } = b)", "Invalid destructuring assignment target", 1, 4),
             ("foo(\n  1,\n  }", "Unexpected token '}'", 3, 3),
             ("let a; let a;", "Identifier 'a' has already been declared", 1, 12),
             ("'abc", "Invalid or unexpected token", 1, 1),
@@ -1130,7 +1144,8 @@ class ParserTest(Case):
             ("class A extends B { x() { super() } }", "'super' keyword unexpected here", 1, 27),
             ("let [a, a] = []", "Identifier 'a' has already been declared", 1, 9),
             ("function f() { let a; var a }", "Identifier 'a' has already been declared", 1, 27),
-            ("while (1) function f() {}", "In non-strict mode code, functions can only be declared at top level, inside a block, or as the body of an if statement.", 1, 11),
+            ("while (1) function f() {}",
+             "In non-strict mode code, functions can only be declared at top level, inside a block, or as the body of an if statement.", 1, 11),
             ("if (1) class A {}", "Unexpected token 'class'", 1, 8),
             ("x => { let x2 } y", "Unexpected identifier 'y'", 1, 17),
             ("'\n'", "Invalid or unexpected token", 1, 1),
@@ -2739,8 +2754,11 @@ result = e.name }
 class A { static x; static { this.x = 4 } } result = A.x
 => 4
 # 15.7 class needs new
-class A {} try { A() } catch (e) { result = e.message }
-=> Class constructor A cannot be invoked without 'new'
+class A {} try { A() } catch (e) { result = e.message } try { (class {})() } catch (e) { result += "/" + e.message }
+=> Class constructor A cannot be invoked without 'new'/Class constructors cannot be invoked without 'new'
+# 15.7.14 a field that is declared twice is defined twice
+var log = []; class P { constructor() { return new Proxy(this, { defineProperty(t, key, d) { log.push(key + d.value); return true } }) } } class Q extends P { x = 1; x = 2 } new Q; result = log
+=> x1 x2
 # 15.7 computed members
 var k = "z"; class A { [k + 1] = 1; static [k + 2]() { return 2 } } result = new A().z1 + A.z2()
 => 3
@@ -4113,6 +4131,18 @@ class FoundMethodTest(Case):
             try { (() => { "use strict"; A.prototype.m = 1 })() } catch (error) { seen.push(error.name) } seen.push(c.m());
             seen.join()"""), "constructor,false,false,undefined,1,TypeError,1")
 
+    def test_a_change_for_which_the_stack_is_too_short_is_made_as_a_whole_or_not_at_all(self):
+        change = """(() => {
+            class A { m() { return "m" } get g() { return "g" } } class B extends A {} class C extends B {}
+            const c = new C(), call = () => { try { return c.m() } catch { return "none" } }, read = () => c.g, limits = [];
+            for (let i = 0; i < 3; i++) { call(); read() }
+            let left = 6; const deep = () => { try { deep() } catch (error) { limits.push(error.name); if (left-- > 0) { CHANGE } } }; deep();
+            const method = Reflect.get(c, "m");
+            return [limits[0] === "RangeError", call() === (method ? Reflect.apply(method, c, []) : "none"), read() === Reflect.get(c, "g")].join() })()"""
+        for text in ("A.prototype.m = () => left", "delete A.prototype.m", "delete A.prototype.g", "Reflect.defineProperty(B.prototype, 'm', { value: () => left })",
+                     "Object.defineProperty(A.prototype, 'm', { get: () => () => left })", "Object.setPrototypeOf(B.prototype, { m() {} })"):
+            self.assertEqual(aiwebengine.Realm().evaluate(change.replace("CHANGE", text)), "true,true,true", text)
+
     def test_function_call_is_that_of_the_function_at_the_time(self):
         self.assertEqual(aiwebengine.Realm().evaluate("""
             const seen = [], f = function (a) { "use strict"; return [this, a].join(":") };
@@ -4649,6 +4679,11 @@ var obj = { a: 1 }, n = 5, m = f => { try { f() } catch (e) { return e.message }
 result = [m(() => { for (var x of obj); }), m(() => { var [a] = obj }), m(() => [...obj.a]), m(() => { var a; [a] = n }),
 m(() => { for (var x of f()); }), m(() => new Set(5)), m(() => new Map("ab")), m(() => new Set({}))].join("/")
 => obj is not iterable/obj is not iterable/obj.a is not iterable/n is not iterable/f is not a function or its return value is not iterable/number 5 is not iterable (cannot read property Symbol(Symbol.iterator))/Iterator value "a" is not an entry object/object is not iterable (cannot read property Symbol(Symbol.iterator))
+# an object by the name of its constructor; a super class without a name; a proxy without a trap is its target
+class A { x = 1 } class B { constructor() { super.y() } } var m = f => { try { f() } catch (e) { return e.message } }, a = Object.freeze(new A), p = new Proxy(a, {}), none = o => Object.setPrototypeOf(o, null)
+none(B.prototype); result = (() => { "use strict"; return [m(() => { a.x = 2 }), m(() => { p.x = 2 }), m(() => { p.y = 2 }), m(() => { new Proxy(a, { set: () => false }).y = 2 }), m(() => { Object.freeze(none({ x: 1 })).x = 2 }),
+m(() => { Object.preventExtensions(Object.create({ z: 1 })).z = 2 }), m(() => new B), m(() => new (class N extends null {})), m(() => new (Object.setPrototypeOf(class S extends A {}, () => 1)))].join("/") })()
+=> Cannot assign to read only property 'x' of object '#<A>'/Cannot assign to read only property 'x' of object '#<A>'/Cannot define property y, object is not extensible/'set' on proxy: trap returned falsish for property 'y'/Cannot assign to read only property 'x' of object '[object Object]'/Cannot add property z, object is not extensible/Cannot read properties of null (reading 'y')/Super constructor null of N is not a constructor/Super constructor null of S is not a constructor
 # a method of other objects is no misspelled name
 try { "12.5".toFixed(2) } catch (e) { result = e.message } try { "a".toUpperCas() } catch (e) { result += "/" + e.message }
 => "12.5".toFixed is not a function/"a".toUpperCas is not a function. Did you mean toUpperCase?
@@ -5899,6 +5934,292 @@ construct: () => 1 })))
             with self.subTest(source):
                 self.assertEqual(outcome(f"result = {source}"), expected)
 
+    test_what_is_seldom_asked_for = conformance(r"""
+# 14.16 debugger does nothing; labels of functions
+debugger; var r = []; a: function g() { return 1 } r.push(g()); b: c: for (;;) { for (;;) break b } result = r.join()
+=> 1
+# 15.7 a key may be a bigint
+class A { 1n() { return 2 } static 0x10n = 3 } result = [new A()[1](), A[16], ({ 5n: 6 })[5]].join()
+=> 2,3,6
+# 13.3 sloppy let is a name
+var let1 = eval("var let = 1; let = let + 2; let"), y = eval("var yield = 5; yield * 2"); result = [let1, y, eval("var async = 3; async < 4"),
+eval("var o = { async, get: 1, set: 2, static: 3 }; o.async + o.get + o.set + o.static")].join()
+=> 3,10,true,9
+# 23.2.3 elements of typed arrays are defined, and refuse what is no number
+var t = new Uint8Array([1, 2, 3]); result = [Reflect.defineProperty(t, 0, { value: 300 }), Reflect.defineProperty(t, "1", {}),
+Reflect.defineProperty(t, 3, { value: 1 }), Reflect.defineProperty(t, 0, { value: 1, configurable: false }), Reflect.defineProperty(t, 0, {
+get() {} }), Reflect.defineProperty(t, "-0", { value: 1 }), t, Object.keys(t), thrown(() => Object.defineProperty(t, 9, { value: 1 }))].join("|")
+=> true|true|false|false|false|false|44,2,3|0,1,2|TypeError
+# 23.2.3 includes after the buffer was made smaller
+var b = new ArrayBuffer(4, { maxByteLength: 8 }), t = new Uint8Array(b); result = [t.includes(undefined, { valueOf() { b.resize(1); return 0 } }),
+t.indexOf(undefined), t.includes(0), t.length].join()
+=> true,-1,true,1
+# 23.2.3 slice and set within one buffer
+var b = new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8]), t = b.subarray(0, 6); t.constructor = { [Symbol.species]: function (n) {
+return new Uint8Array(b.buffer, 2, n) } }; var s = t.slice(0, 4); result = [s, b, thrown(() => b.set(new Uint16Array(3), 6)),
+thrown(() => b.set([1], -1)), (b.set(new Int16Array([257, -1]), 6), b), (b.set(new Uint16Array(b.buffer, 0, 2), 1), b)].join("|")
+=> 1,2,1,2|1,1,1,2,1,2,1,255|RangeError|RangeError|1,1,1,2,1,2,1,255|1,1,1,2,1,2,1,255
+# 23.2.3 species of another kind or too short
+class S extends Uint8Array { static get [Symbol.species]() { return kind } } var kind = BigInt64Array, s = new S([1, 2]);
+result = [thrown(() => s.map(x => x)), (kind = class extends Uint8Array { constructor() { super(1) } }, thrown(() => s.map(x => x))),
+(kind = Float32Array, s.map(x => x / 2)), thrown(() => Object.getPrototypeOf(Uint8Array)()),
+thrown(() => new (Object.getPrototypeOf(Uint8Array)))].join("|")
+=> TypeError|TypeError|0.5,1|TypeError|TypeError
+# 25.1 what slices of buffers refuse
+class B extends ArrayBuffer { static get [Symbol.species]() { return function () { return made } } } var b = new B(4), made; result = [made = {},
+made = b, made = new ArrayBuffer(1)].map((x) => (made = x, thrown(() => b.slice(1)))).join() + [thrown(() => new ArrayBuffer(9, {
+maxByteLength: 8 })), thrown(() => new DataView(new ArrayBuffer(2), 3)), thrown(() => new DataView(new ArrayBuffer(2), 1, 2)),
+new DataView(new ArrayBuffer(2), 2).byteLength, (made = new ArrayBuffer(9), b.slice(1, 3).byteLength), thrown(() => new ArrayBuffer(2 ** 53)),
+thrown(() => new Uint8Array(-1))]
+=> TypeError,TypeError,TypeErrorRangeError,RangeError,RangeError,0,9,RangeError,RangeError
+# 25.3 views without a length follow their buffer
+var b = new ArrayBuffer(4, { maxByteLength: 8 }), d = new DataView(b, 1), e = new DataView(b, 1, 2); b.resize(8); var r = [d.byteLength,
+e.byteLength]; b.resize(2); result = [...r, d.byteLength, thrown(() => e.byteLength), d.getUint8(0), thrown(() => d.getUint8(1)), (b.resize(0),
+thrown(() => d.byteOffset)), structuredClone(new DataView(new ArrayBuffer(4, { maxByteLength: 5 }), 1)).byteLength].join()
+=> 7,2,1,TypeError,0,RangeError,TypeError,3
+# 25.4 wrong indices of atomics
+result = [thrown(() => Atomics.load(new Int8Array(1), 1)), thrown(() => Atomics.load(new Int8Array(1), -1)),
+thrown(() => Atomics.notify(new Int32Array(1), 0, Symbol())), Atomics.notify(new Int32Array(1), 0, 1)].join()
+=> RangeError,RangeError,TypeError,0
+# 24.1 keys of iterables that are no pairs
+result = [thrown(() => new Map([1])), [...new Map([{ 0: "a", 1: "b" }])], thrown(() => new Map([["a", 1]].values(), 2)), (() => {
+var was = Map.prototype.set; Map.prototype.set = 1; try { new Map([]) } catch (e) { return e.name } finally { Map.prototype.set = was } })(),
+[...new WeakMap([[Map, 2]]) instanceof WeakMap ? "w" : ""]].join("|")
+=> TypeError|a,b|nothing|TypeError|w
+# ES2024-26 sets and what only looks like one
+function like(size, has, ...keys) { return { size, has: has, keys: () => keys.values() } } function outcome(f) { try {
+return String([...f()]) } catch (e) { return e.name } } var s = new Set([1, 2, 3]); result = [() => s.difference(like(9, (x) => x > 1)),
+() => s.difference(like(1, null)), () => s.difference(like(-1, () => 1)), () => s.difference(like(NaN, () => 1)), () => s.intersection(like(9,
+(x) => x > 1)), () => s.intersection(like(2, () => 0, 3, 1)), () => [s.isSupersetOf(like(2, () => 0, 1, 4)), s.isSupersetOf(like(4, () => 1, 1)),
+s.isSupersetOf(like(2, () => 0, 1, 3)), s.isDisjointFrom(like(1, () => 0, 4)), s.isDisjointFrom(like(1, () => 0, 3)), s.isDisjointFrom(like(5,
+(x) => x == 2)), s.isSubsetOf(like(2, () => 1)), s.isSubsetOf(like(3, (x) => x < 3))], () => s.symmetricDifference(like(2, () => 0, 3, 4)),
+() => s.union(like(2, () => 0, 0, 3))].map(outcome).join("|")
+=> 1|TypeError|RangeError|TypeError|2,3|3,1|false,false,true,true,false,false,false,false|1,2,4|1,2,3,0
+# 24.1 receivers of another kind are refused by name
+result = [() => Map.prototype.set.call(new Set, 1), () => Map.prototype.has.call({}, 1), () => Set.prototype.add.call(new Map, 1),
+() => Set.prototype.has.call(1, 1), () => WeakMap.prototype.set.call(new Map, {}), () => new WeakMap().set(1, 1), () => new WeakSet().add("a"),
+() => new WeakRef(1), () => WeakRef.prototype.deref.call({}), () => new FinalizationRegistry(), () => new FinalizationRegistry(() => 1).register(1),
+() => { var o = {}; new FinalizationRegistry(() => 1).register(o, o) }, () => new FinalizationRegistry(() => 1).register({}, 1, 1),
+() => new FinalizationRegistry(() => 1).unregister(1)].map(thrown).join("").replaceAll("TypeError", "T")
+=> TTTTTTTTTTTTTT
+# 24.3 a value of a WeakMap is replaced
+var k = {}, w = new WeakMap([[k, 1]]); w.set(k, 2).set(k, 3); result = [w.get(k), w.has(k), w.delete(k), w.has(k), w.delete(1),
+new FinalizationRegistry(() => 1).register({}, 1), new FinalizationRegistry(() => 1).unregister({})].join()
+=> 3,true,true,false,false,,false
+# 27.2 capabilities that are not kept
+result = [() => Promise.resolve.call(1), () => Promise.all.call(function (e) { e(() => 1, () => 2); e() }),
+() => Promise.resolve.call(function () {}, 1), () => Promise.resolve.call(function (e) { e(1, 2) }), () => Promise.reject.call(function (e) {
+e(() => 1) }), () => new Promise(1), () => Promise(() => 1), () => Promise.prototype.finally.call(1),
+() => Promise.prototype.then.call({})].map(thrown).join()
+=> TypeError,TypeError,TypeError,TypeError,TypeError,TypeError,TypeError,TypeError,TypeError
+# 27.2 finally with what is no function; resolve that is not callable
+var log = []; Promise.resolve(1).finally(2).then((x) => log.push("f" + x)); class P extends Promise {} P.resolve = 1;
+P.all([1]).catch((e) => log.push(e.name)); Promise.race([]).then(() => log.push("never"));
+Promise.any([]).catch((e) => log.push(e.name + e.errors.length)); Promise.reject(3).finally(() => { throw 4 }).catch((x) => log.push(x));
+Promise.resolve(5).finally(() => 6).then((x) => log.push(x))
+=> TypeError AggregateError0 f1 4 5
+# 27.5 generators that are running, or are ended before they began
+var g = (function* () { g.next() })(), h = (function* () { yield 1 })(), i = (function* () { yield 1 })(), j = (function* () { try {
+yield 1 } finally { return 5 } })(); j.next(); result = [thrown(() => g.next()), thrown(() => h.throw(new RangeError)), h.next().done,
+show(i.return(7)), show(i.next()), show(j.throw(1)), show(j.return(9))].join()
+=> TypeError,RangeError,true,{"value":7,"done":true},{"done":true},{"value":5,"done":true},{"value":9,"done":true}
+# 27.5 yield* closes and passes on
+var l = []; var inner = { [Symbol.iterator]() { return this }, next(v) { l.push("n" + v); return { done: false, value: 1 } }, return(v) {
+l.push("r" + v); return { done: true, value: v + 1 } } }; function* g() { yield* inner } var a = g(); a.next("x"); a.next("y");
+result = [show(a.return(4)), l, (a = g(), a.next(), thrown(() => a.throw(1))), l.length, show([...(function* () { return yield* [1, 2] })()]),
+(delete inner.return, a = g(), a.next(), show(a.return(6)))].join("|")
+=> {"value":5,"done":true}|nundefined,ny,r4,nundefined,rundefined,nundefined|TypeError|5|[1,2]|{"value":6,"done":true}
+# 27.6 async generators answer in order, also when they are done
+var log = []; async function* g() { try { yield 1; yield 2 } finally { log.push("f") } } var a = g(), b = g(), c = g();
+a.next().then((x) => log.push(show(x))); a.return(Promise.resolve(5)).then((x) => log.push(show(x))); a.next().then((x) => log.push(show(x)));
+b.return(6).then((x) => log.push("b" + show(x))); b.return(Promise.reject(7)).catch((x) => log.push("r" + x));
+c.throw(8).catch((x) => log.push("t" + x)); c.next().then((x) => log.push("c" + show(x))); g.prototype.next.call(1).catch((e) => log.push(e.name))
+=> t8 c{"done":true} TypeError {"value":1,"done":false} f b{"value":6,"done":true} {"value":5,"done":true} {"done":true} r7
+# 27.6 yield* over a synchronous iterator in an async generator
+var log = []; var it = (w) => ({ [Symbol.iterator]() { return this }, next() { return { done: false, value: w ? Promise.reject("bad") : 1 } },
+return(v) { log.push("return " + v); return { done: true, value: v } }, throw(v) { log.push("throw " + v); return { done: true, value: v } } });
+async function* g(w, x = it(w)) { const r = yield* x; log.push("got " + r) } (async () => { var a = g(); await a.next();
+log.push(show(await a.return(4))); a = g(); await a.next(); log.push(show(await a.throw(5))); a = g(1); try { await a.next() } catch (e) {
+log.push("caught " + e) } var n = it(); delete n.return; a = g(0, n); await a.next(); log.push(show(await a.return(6))); n = it(); delete n.throw;
+a = g(0, n); await a.next(); try { await a.throw(7) } catch (e) { log.push(e.name) } })()
+=> return 4 {"value":4,"done":true} throw 5 got 5 {"done":true} return undefined caught bad {"value":6,"done":true} return undefined TypeError
+# 7.4 for await closes what it leaves
+var log = []; var it = (extra) => ({ [Symbol.asyncIterator]() { return this }, async next() { return { done: false, value: 1 } }, async return() {
+log.push("closed"); return extra } }); (async () => { for await (const x of it({})) break; try { for await (const x of it(1)) break } catch (e) {
+log.push(e.name) } try { for await (const x of it(1)) throw new RangeError } catch (e) {
+log.push(e.name) } l: for (;;) for await (const x of it({})) break l; log.push(await (async () => {
+for await (const x of it({})) return 3 })()) })()
+=> closed closed TypeError closed RangeError closed closed 3
+# 28.2 more invariants
+var f = Object.freeze({ a: 1 }), n = Object.preventExtensions({ b: 1 }), g = Object.defineProperty({}, "c", { get: undefined, set: undefined });
+var t = (o, h) => new Proxy(o, h); result = [() => Object.getPrototypeOf(t({}, { getPrototypeOf: () => 1 })), () => Object.setPrototypeOf(t({}, {
+setPrototypeOf: () => false }), null), () => Object.setPrototypeOf(t(f, { setPrototypeOf: () => true }), []), () => Object.preventExtensions(t({}, {
+preventExtensions: () => true })), () => Object.getOwnPropertyDescriptor(t({}, { getOwnPropertyDescriptor: () => 1 }), "a"),
+() => Object.getOwnPropertyDescriptor(t(n, { getOwnPropertyDescriptor: () => undefined }), "b"), () => Object.getOwnPropertyDescriptor(t(n, {
+getOwnPropertyDescriptor: () => ({ value: 1 }) }), "z"), () => Object.getOwnPropertyDescriptor(t({}, { getOwnPropertyDescriptor: () => ({ value: 1,
+configurable: false }) }), "z"), () => Object.defineProperty(t(f, { defineProperty: () => true }), "a", { value: 2 }),
+() => Object.defineProperty(t({ a: 1 }, { defineProperty: () => true }), "a", { value: 1, configurable: false }), () => { delete t(n, {
+deleteProperty: () => true }).b }, () => "b" in t(n, { has: () => false }), () => t(g, { get: () => 1 }).c, () => { t(g, {
+set: () => true }).c = 1 }, () => Reflect.ownKeys(t(n, { ownKeys: () => ["b", "c"] })), () => Reflect.ownKeys(t({}, { ownKeys: () => [1] })),
+() => t({}, { get: 1 }).a, () => Object.getOwnPropertyDescriptor(t(Object.defineProperty({}, "d", { value: 1, writable: true }), {
+getOwnPropertyDescriptor: () => ({ value: 1, writable: false, configurable: false }) }), "d")].map(thrown).join("").replaceAll("TypeError",
+"T") + [Reflect.setPrototypeOf(t({}, { setPrototypeOf: () => false }), null), Reflect.defineProperty(t({}, { defineProperty: () => 1 }), "q", {
+value: 1 }), t({}, { get: () => 4 }).x, Reflect.isExtensible(t({}, {})), Reflect.preventExtensions(t({}, { preventExtensions: () => false })),
+new Proxy(Math.max, {})(1, 2), new (new Proxy(Date, {}))(5).getTime(), t({}, { apply: 1 }) + ""]
+=> TTTTTTTTTTTTTTTTTTfalse,true,4,true,false,2,5,[object Object]
+# 10.4 length of arrays that others hold
+var a = Object.freeze([1, 2]), b = Object.defineProperty([1, 2, 3], 1, { configurable: false }), c = Object.defineProperty([1, 2], "length", {
+writable: false }); "use strict"; result = [Reflect.set(a, "length", 0), Reflect.defineProperty(b, "length", { value: 0 }), b.length, Reflect.set(b,
+"length", 1), thrown(() => { "use strict"; b.length = 0 }), thrown(() => { "use strict"; c.push(3) }), Reflect.defineProperty(c, 2, { value: 1 }),
+Reflect.defineProperty(c, "length", { value: 2 }), Reflect.defineProperty(c, "length", { value: 1 }), Reflect.defineProperty([], "length", {
+get() {} }), thrown(() => Object.defineProperty([], "length", { value: -1 })), thrown(() => { [].length = 1.5 }), Reflect.defineProperty(b,
+"length", { value: 0, writable: false }), Object.getOwnPropertyDescriptor(b, "length").writable, Reflect.defineProperty([], "length", { value: 3,
+configurable: true }), Reflect.defineProperty([], "length", { enumerable: true })].join()
+=> false,false,2,false,TypeError,TypeError,false,true,false,false,RangeError,RangeError,false,false,false,false
+# 10.4 elements of strings are fixed
+var s = new String("ab"); result = [Reflect.defineProperty(s, 0, { value: "a" }), Reflect.defineProperty(s, 0, { value: "b" }),
+Reflect.defineProperty(s, 5, { value: 1, enumerable: true }), Reflect.deleteProperty(s, 1), Reflect.set(s, 1, "x"), Reflect.set(s, "length", 1),
+Reflect.ownKeys(s), thrown(() => { "use strict"; s[0] = 1 }), Object.keys(s)].join("|")
+=> true|false|true|false|false|false|0,1,5,length|TypeError|0,1,5
+# 10.1 receivers of Reflect.set
+var r = [], o = { set x(v) { r.push(this === p) } }, p = { }; result = [Reflect.set(o, "x", 1, p), r, Reflect.set({}, "y", 1, Object.freeze({})),
+Reflect.set({}, "y", 1, 5), Reflect.set({ y: 1 }, "y", 2, Object.defineProperty({}, "y", { get() {}, configurable: true })), Reflect.set({}, "y", 1,
+p), p.y, Reflect.set(Object.freeze({ z: 1 }), "z", 2, p), Reflect.get({ get a() { return this } }, "a", 7)].join()
+=> true,true,false,false,false,true,1,false,7
+# 20.1 accessors that are half defined
+var o = Object.defineProperty({}, "a", { get: () => 1, configurable: true }), f = Object.defineProperty({}, "g", { get: undefined, set() {} });
+Object.defineProperty(o, "a", { set() {} }); result = [Object.keys(Object.getOwnPropertyDescriptor(o, "a")), Object.getOwnPropertyDescriptor(f,
+"g").get, thrown(() => Object.defineProperty(f, "g", { get() {} })), Reflect.defineProperty(f, "g", { set: undefined }), Reflect.defineProperty(f,
+"g", { get: undefined }), Reflect.defineProperty(f, "g", { value: 1 }), Reflect.defineProperty(f, "g", { enumerable: true })].join("|")
+=> get,set,enumerable,configurable||TypeError|false|true|false|false
+# 20.1 a chain of prototypes has no circle
+var a = {}, b = Object.create(a), p = new Proxy(b, {}); result = [thrown(() => Object.setPrototypeOf(a, b)), Reflect.setPrototypeOf(a, b),
+Reflect.setPrototypeOf(Object.prototype, {}), Reflect.setPrototypeOf(a, a), Object.prototype.isPrototypeOf.call(a, 1), a.isPrototypeOf(b),
+b.isPrototypeOf(a), Reflect.setPrototypeOf({}, p), thrown(() => Object.setPrototypeOf(1)), Object.setPrototypeOf(1, null)].join()
+=> TypeError,false,false,false,false,true,false,true,TypeError,1
+# 20.2 functions that are none
+result = [() => Function.prototype.bind.call(1), () => Function.prototype.call.call({}), () => Function.prototype.apply.call(1),
+() => (() => 1).apply(1, 2), () => Function.prototype.toString.call({}), () => Function("a", "}"), () => ({}) instanceof (() => 1),
+() => ({}) instanceof {}, () => ({ [Symbol.iterator]: 1 })[Symbol.iterator](), () => [...{ [Symbol.iterator]: 1 }], () => "a".replace({
+[Symbol.replace]: 1 }), () => Reflect.construct(1), () => Reflect.construct(Date, [], () => 1), () => Reflect.apply(1), () => new (class {
+constructor() { this.constructor = 1 } })().constructor()].map(thrown).join("").replaceAll("TypeError", "T")
+=> TTTTTSyntaxErrorTTTTTTTTT
+# 21.1 numbers in other bases at the ends
+result = [Math.sinh(1000), Math.sinh(-1000), Math.cosh(-1000), Math.expm1(1e3), Math.cbrt(Infinity), 1 / Math.cbrt(-0), Math.cbrt(NaN),
+Math.cbrt(-27), parseInt("1".repeat(400)), parseInt("-" + "f".repeat(300), 16), (0.1).toString(3), (255.5).toString(16), (1 / 3).toString(2).length,
+(-1e21).toString(7), Number("1".repeat(400)), Number("-" + "1".repeat(400)), 1e400, -1e400, Number("0x" + "f".repeat(300)), BigInt.asUintN(64, -1n),
+thrown(() => BigInt.asUintN(2 ** 53, 1n)), (0.9999999999999999).toString(36), (2 ** -1074).toString(36).length, (1e-7).toString(16)].join()
+=> Infinity,-Infinity,Infinity,Infinity,Infinity,-Infinity,NaN,-3,Infinity,-Infinity,0.0022002200220022002200220022002201,ff.8,56,-5135235413265003022600000,Infinity,-Infinity,Infinity,-Infinity,Infinity,18446744073709551615,RangeError,0.zzzzzzzzzza,210,0.000001ad7f29abcaf48
+# 21.4 dates of the local zone as they are written
+var d = new Date(NaN), e = new Date(2020, 1, 29, 13, 5, 9); result = [d.toDateString(), d.toTimeString(), d.toLocaleDateString(), d.toString(),
+e.toDateString(), e.toString() === e.toDateString() + " " + e.toTimeString(), thrown(() => Date.prototype[Symbol.toPrimitive].call(e, "x")),
+thrown(() => Date.prototype[Symbol.toPrimitive].call(1, "number")), Date.parse("2020-02-29T13:05:09") === e.getTime(), Date.parse("2020-13-01"),
+Date.parse("2020-01-01T24:00:01Z"), Date.parse("2020-01-01T24:00:00Z"), Date.parse("2020-01-32"), Date.parse("2020-01-01T10:60Z"),
+Date.parse("+275760-09-13T00:00:00.001Z"), Date.parse("2020-01-01T00:00:00+24:00"), Date.parse("-000000-01-01T00:00Z"),
+Date.parse("2020-01-01T23:59:59.9999Z")].join()
+=> Invalid Date,Invalid Date,Invalid Date,Invalid Date,Sat Feb 29 2020,true,TypeError,TypeError,true,NaN,NaN,1577923200000,NaN,NaN,NaN,NaN,NaN,1577923199999
+# 21.4 other texts that are dates
+result = ["1 Jan 2020 10:20:30.5 GMT", "Jan 1 2020 10:20 +0130", "Jan 1 2020 10:20 GMT+1", "Jan 1 2020 10:20 GMT+1:30", "Jan 1 2020 10:20 UTC-02",
+"Jan 1 2020 10:20 GMT+1:x", "Jan 1 2020 10:20:30.12345Z", "Jan 1 2020 1:2 PM UTC", "Jan 1 2020 12:02 AM UTC", "Wed, 01 Jan 2020 00:00:00 EST",
+"2020/1/2 03:04:05 UTC", "1/2/2020 UTC", "Jan 1 2020 10:20 GMT+", "Jan 1 2020 10:20:30.x Z", "Jan 1 2020 25:00 UTC",
+"Foo 1 2020"].map((x) => Date.parse(x)).join()
+=> 1577874030500,1577868600000,1577870400000,1577868600000,1577881200000,NaN,1577874030123,1577883720000,1577836920000,1577854800000,1577934245000,1577923200000,NaN,NaN,NaN,NaN
+# 22.1 templates of replacements
+result = ["abc".replace(/(?<x>b)(c)?/, "[$<x>|$<y>|$1|$2|$3|$10|$&|$`|$'|$$|$<x]"), "abc".replace(/(b)/, "$<x>"), "ab".replace("b", "$1$0$&$"),
+"abcdefghijkl".replace(/(a)(b)(c)(d)(e)(f)(g)(h)(i)(j)(k)/, "$11$10$1$01$00$12"), "aXbX".replaceAll("X", "[$`]"), thrown(() => "a".replaceAll(/a/,
+"b")), "aa".replaceAll("", "-"), "abc".replace(/b/g, (m, i, s) => m + i + s), RegExp.prototype[Symbol.replace].call({ exec() {
+this.n = (this.n || 0) + 1; return this.n > 1 ? null : { length: 2, 0: "b", index: 1, groups: { k: 5 }, 1: undefined } }, flags: "g",
+lastIndex: 0 }, "abc", "<$1$<k>>")].join("/")
+=> a[b||b|c|$3|b0|bc|a||$|$<x]/a$<x>c/a$1$0b$/kjaa$00a2l/a[a]b[aXb]/TypeError/-a-a-/ab1abcc/a<5>c
+# 22.1 texts and receivers
+result = [String.prototype.toString.call(new String("s")), thrown(() => String.prototype.valueOf.call(1)), "a".repeat(0), "".repeat(5),
+thrown(() => "a".repeat(-1)), thrown(() => "a".repeat(2 ** 30)), "abc".lastIndexOf("c", -1), "abcabc".lastIndexOf("c", 4),
+"e\u0301\u0323".normalize().length, "\u1e69".normalize("NFD").split("").map((c) => c.charCodeAt().toString(16)), thrown(() => "".normalize("x")),
+"a,b".split(",", 2 ** 32 + 1), "ab".split("", 1), "b".localeCompare("a", undefined), thrown(() => "a".localeCompare("b", null)),
+thrown(() => String.raw()), String.raw({ raw: "abc" }, 1, 2, 3)].join("|")
+=> s|TypeError|||RangeError|RangeError|-1|2|2|73,323,307|RangeError|a|a|1|TypeError|TypeError|a1b2c
+# 23.1 species of arrays
+var a = [1, 2, 3]; result = [a.constructor = null, a.constructor = 1, a.constructor = { [Symbol.species]: null }, a.constructor = {
+[Symbol.species]: 1 }, a.constructor = { [Symbol.species]: undefined }, a.constructor = { [Symbol.species]: Array }].map((c) => (a.constructor = c,
+thrown(() => a.map(x => x)) + Array.isArray(a.slice === 1 || [])))
+.join() + (a.constructor = { [Symbol.species]: function (n) { this.n = n } },
+JSON.stringify(a.filter((x) => x > 1)) + JSON.stringify(a.map((x) => x)) + JSON.stringify(a.concat([4])) + JSON.stringify(a.splice(0, 1)))
+=> TypeErrortrue,TypeErrortrue,nothingtrue,TypeErrortrue,nothingtrue,nothingtrue{"0":2,"1":3,"n":0}{"0":1,"1":2,"2":3,"n":3}{"0":1,"1":2,"2":3,"3":4,"n":0,"length":4}{"0":1,"n":1,"length":1}
+# 23.1 fill, splice, concat and sort of what is not plain
+var h = Array(4).fill(0, 1, 3), n = Array(3).fill(); var s = [5, 6, 7, 8, 9]; var cut = s.splice(1, 2, "a", "b", "c"), more = s.splice(-1),
+none = s.splice(2, 0), all = s.splice(); result = [h, 0 in h, n.length, n[0] === undefined && 0 in n, s, cut, more, none.length, all.length, [1, ,
+3].concat([, 4], { length: 1, 0: 5, [Symbol.isConcatSpreadable]: true }, 6).length, [3, undefined, 1, , 2].sort(), [3, , 1].sort((a, b) => b - a),
+[3, 1, 2].sort((a, b) => a < b ? 1 : -1), [{ k: 2 }, { k: 1 }].sort((a, b) => a.k - b.k).map((x) => x.k), [[2, "b"], [1, "a"]].sort((a,
+b) => a[0] - b[0]).join(";"), ["b", "a", undefined].sort(), [1, 10, 9, -1].sort(), [-0, 0].sort((a, b) => a - b).map((x) => 1 / x), [NaN, 2,
+1].sort((a, b) => a - b).length].join("|")
+=> ,0,0,|false|3|true|5,a,b,c,8|6,7|9|0|0|7|1,2,3,,|3,1,|3,2,1|1,2|1,a;2,b|a,b,|-1,1,10,9|-Infinity,Infinity|3
+# 23.1 searches that change what they search
+var a = [1, 2, 3, 4]; result = [a.findLast((x, i) => { a.length = 2; return x === undefined }), a.length, [1, 2, 3].some((x, i, o) => (o.length = 1,
+i > 0)), [1, 2, 3, 4].filter((x, i, o) => (o.pop(), true)), [1, 2, 3].indexOf(3, { valueOf() { return 1 } }), [1, 2, 3].includes(undefined), [1, ,
+3].includes(undefined), [NaN].includes(NaN), [NaN].indexOf(NaN), [1, 2, 1].lastIndexOf(1, -2), [1, 2, 1].lastIndexOf(1, -4), [].lastIndexOf(1), [,
+1].findIndex((x) => x === undefined), [, 1].indexOf(undefined), [1, 2, 3].at(-4)].join()
+=> ,2,false,1,2,2,false,true,true,-1,0,-1,-1,0,-1,
+# 13.15 logical assignment as a value and to every target
+class A { #p = null; static s; m() { return [this.#p ??= 5, this.#p ||= 6, this.#p &&= 7, this.#p] } } class B { get x() {
+return this.y } set x(v) { this.y = v } } class C extends B { m() { return [super.x ??= 1, super.x &&= 2, super.x ||= 3, super["x"] += 4,
+super.x++] } } var u, v = 0, o = { n: null }, k = 0, f; result = [u ??= 1, u &&= 0, u ||= v || 9, (o[(k++, "n")] ??= v ? 1 : o.z ||= 3), k,
+new A().m(), new C().m(), (f ??= () => 1).name, [1, 2].map((x) => (o.q ??= x) && x ? (o.q &&= x + 1) : 0)].join("|")
+=> 1|0|9|3|1|5,5,7,7|1,2,2,6,6|f|2,3
+# 14.7 jumps out of finally, in every form
+function f(n) { l: for (var i = 0; i < 3; i++) { try { if (n == 1) return "r" + i; if (n == 2) continue l; if (n == 3) break l;
+if (n == 4) throw 1 } catch (e) { if (n == 4) return "c" } finally { if (n == 5) { n = 6;
+continue l } if (n == 1) return "f" + i } } return "e" + i } result = [0, 1, 2, 3, 4, 5].map(f).join()
+=> e3,f0,e3,e0,c,e3
+# 14.12 a switch tests cases in order, whatever they cost
+var l = []; function c(x) { l.push(x); return x } function s(v) { switch (v) { case c(1): return "a"; default: return "d";
+case c(2): case typeof v === "string" && (c(3), v): return "b" } } result = [s(1), s(2), s("z"), s(9), l].join("|")
+=> a|b|b|d|1,1,2,1,2,3,1,2
+# 13.5 delete in every form
+var o = { a: 1, get b() { return 1 } }, d = 5; result = [delete o.a, delete o["b"], delete o.zz, delete d, delete 1, delete (1, o),
+delete undeclared_, typeof d, thrown(() => { "use strict"; delete Object.freeze([1])[0] }), delete [1][0], delete o?.x?.y, delete null?.a,
+thrown(() => eval("class A { m() { delete super.x } } class B extends A {} new A().m()"))].join()
+=> true,true,true,false,true,true,true,number,TypeError,true,true,true,ReferenceError
+# 27.1.4 wrapped iterators close what they wrap
+var l = [], raw = { next() { return { done: false, value: 1 } }, return() { l.push("r"); return { done: true, value: 5 } } }, bare = {
+next: raw.next }; result = [show(Iterator.from(raw).return()), show(Iterator.from(bare).return()), l.join(""),
+(Iterator.from(raw).map((x) => x).return(), l.length), thrown(() => Iterator.concat(1)), thrown(() => Iterator.from(5)),
+thrown(() => Iterator.zip([[1]], { padding: 1, mode: "longest" })), thrown(() => Iterator.zip([[1], 2])), thrown(() => Iterator.zipKeyed({ a: 1 })),
+(raw[Symbol.dispose] = Iterator.prototype[Symbol.dispose], raw[Symbol.dispose](), l.length), Iterator.prototype[Symbol.dispose].call(bare),
+[].values().find((x) => 1), [1].values().take(0).toArray().length, thrown(() => [].values().take(-1))].join("|")
+=> {"done":true,"value":5}|{"done":true}|r|2|TypeError|TypeError|TypeError|TypeError|TypeError|3|||0|RangeError
+# 27.1.4 toStringTag and constructor of Iterator.prototype are careful accessors
+class I extends Iterator {} var i = new I(), o = Object.create(Iterator.prototype); o[Symbol.toStringTag] = "x"; o.constructor = 5;
+result = [thrown(() => { "use strict"; Iterator.prototype[Symbol.toStringTag] = 1 }), Object.keys(o), String(o), o.constructor, thrown(() => {
+"use strict"; Object.freeze(o)[Symbol.toStringTag] = 1 }), Iterator.prototype[Symbol.toStringTag]].join()
+=> TypeError,constructor,[object x],5,TypeError,Iterator
+# 25.5 JSON of circles and long chains
+var a = { x: {} }; a.x.y = { z: [a] }; function m(f) { try { return f() } catch (e) { return e.message } } result = [m(() => JSON.stringify(a)),
+m(() => { var c = {}, t = c; for (var i of "abcdefgh") t = t[i] = {}; t.end = c; return JSON.stringify(c) })].join("").replaceAll("\n", "~")
+=> Converting circular structure to JSON~    --> starting at object with constructor 'Object'~    |     property 'x' -> object with constructor 'Object'~    |     property 'y' -> object with constructor 'Object'~    |     property 'z' -> object with constructor 'Array'~    --- index 0 closes the circleConverting circular structure to JSON~    --> starting at object with constructor 'Object'~    |     property 'a' -> object with constructor 'Object'~    |     property 'b' -> object with constructor 'Object'~    |     ...~    |     property 'h' -> object with constructor 'Object'~    --- property 'end' closes the circle
+# 21.4 an offset needs a number
+result = ["Jan 1 2020 10:20 GMT+", "Jan 1 2020 10:20 +", "Jan 1 2020 10:20 GMT+5", "Jan 1 2020 10:20 GMT+123",
+"Jan 1 2020 10:20 GMT+12345"].map((x) => Date.parse(x)).join()
+=> NaN,NaN,1577856000000,1577869020000,NaN
+# 22.2 templates of one part
+result = [["$`", "$'", "$&", "$$", "x", "", "$1"].map((t) => "abcb".replace(/b/g, t)), "abcb".replace(/(b)/g, "$1"), "abcb".replace(/(?<n>b)/g,
+"$<n>$<n>"), "aXbX".replace(/x/gi, "\\g<0>")].join("|")
+=> aacabc,acbc,abcb,a$c$,axcx,ac,a$1c$1|abcb|abbcbb|a\g<0>b\g<0>
+# 402 names of zones in English
+result = ["Europe/Berlin", "America/New_York", "Asia/Tokyo", "UTC", "Etc/GMT+5"].map((timeZone) => ["long",
+"short"].map((timeZoneName) => new Intl.DateTimeFormat("en-US", { timeZone, timeZoneName }).format(0))).join("|")
+=> 1/1/1970, Central European Standard Time,1/1/1970, GMT+1|12/31/1969, Eastern Standard Time,12/31/1969, EST|1/1/1970, Japan Standard Time,1/1/1970, GMT+9|1/1/1970, Coordinated Universal Time,1/1/1970, UTC|12/31/1969, GMT-05:00,12/31/1969, GMT-5
+# 20.5 limits of stacks
+var was = Error.stackTraceLimit, r = []; for (const n of ["x", NaN, -1, 1, 1.5]) { Error.stackTraceLimit = n;
+r.push((new Error("a").stack || "").split("\n").length) } Error.stackTraceLimit = was; var o = {}; Error.captureStackTrace(o);
+r.push(typeof o.stack, Object.keys(o).length); result = r.join()
+=> 1,1,1,2,2,string,0
+# 20.5 prepareStackTrace is asked for an object
+Error.prepareStackTrace = (e, sites) => [e.message, sites[0].getFunctionName(), sites[0].getLineNumber() > 0, sites[0].isNative(),
+typeof sites[0].getFileName()].join(); function named() { var o = { message: "m" }; Error.captureStackTrace(o); return o.stack } result = named();
+Error.prepareStackTrace = undefined
+=> m,named,true,false,string
+""")
+
     test_float16_array = conformance(r"""
 # 23.2 elements of half precision
 var f = new Float16Array([1.337, 65520, -0, 2]); f[0] += 1; result = [f, f.toSorted(), Float16Array.BYTES_PER_ELEMENT,
@@ -7041,6 +7362,7 @@ eval("var y\ny = 5"), thrown(() => eval("x\n=>\n1")))
         "a name is found before its value is computed": "V8 looks the name up again",
         "they belong to RegExp itself, and so does compile": "V8 lets subclasses have them",
         "parts of ranges": "V8 writes thin spaces around the dash",
+        "27.6 yield* over a synchronous iterator in an async generator": "node 20 leaves the iterator of a rejected value open",
         "digits of other numbering systems": "V8 has the signs of those systems besides their digits"}
     #: What a node must have for the cases whose clause begins so.
     NODE_NEEDS = {"27.1.": "globalThis.Iterator && Iterator.concat && Iterator.zip",
@@ -7425,6 +7747,12 @@ result = [/^\p{Basic_Emoji}$/v.test("\u2764\uFE0F"), /^\p{Emoji_Keycap_Sequence}
 # the longest one is taken
 result = "a\u{1F468}\u200D\u{1F469}\u200D\u{1F467}\u{1F468}b1".match(/\p{RGI_Emoji}/gv).map((s) => s.length).join()
 => 8,2
+# pairs with two tones of skin
+result = ["\u{1F468}\u{1F3FB}\u200D\u{1F91D}\u200D\u{1F468}\u{1F3FC}", "\u{1F468}\u{1F3FB}\u200D\u{1F91D}\u200D\u{1F468}\u{1F3FB}",
+"\u{1F9D1}\u{1F3FB}\u200D\u{1F91D}\u200D\u{1F9D1}\u{1F3FB}", "\u{1F468}\u200D\u{1F91D}\u200D\u{1F468}",
+"\u{1FAF1}\u{1F3FB}\u200D\u{1FAF2}\u{1F3FF}",
+"\u{1F469}\u{1F3FD}\u200D\u2764\uFE0F\u200D\u{1F48B}\u200D\u{1F468}\u{1F3FD}"].map((s) => /^\p{RGI_Emoji_ZWJ_Sequence}$/v.test(s)).join()
+=> true,false,true,false,true,true
 # in classes, and operations on them
 result = [/^[\p{RGI_Emoji}x]+$/v.test("x\u{1F44D}\u{1F3FD}1\uFE0F\u20E3"), /^[\p{Emoji_Keycap_Sequence}--\q{1\uFE0F\u20E3}]$/v.test("1\uFE0F\u20E3"), /^[\p{RGI_Emoji}&&\q{a|2\uFE0F\u20E3}]$/v.test("2\uFE0F\u20E3")].join()
 => true,false,true
@@ -7436,6 +7764,18 @@ const refused = (p, f) => { try { new RegExp(p, f); return "no" } catch (e) { re
 result = [refused("\\P{RGI_Emoji}", "v"), refused("[^\\p{RGI_Emoji}]", "v"), refused("\\p{RGI_Emoji}", "u"), refused("\\p{RGI_Emoji=x}", "v")].join()
 => SyntaxError,SyntaxError,SyntaxError,SyntaxError
 """)
+
+
+class GrowthTest(Case):
+    """How many steps a pattern can take."""
+
+    def test_loops_multiply_where_a_character_may_belong_to_either(self):
+        for source, degree in {"^a*b*c": 1, "^a*a*b": 2, "^[ab]*b*c": 2, "a*b": 2, "^a*b?a*c": 2, "^a*ba*c": 1, "^(?:a*|b*)a*": 2,
+                               "^a*b?c?a*": 2, "^a*b?ca*": 1, "^(a*)b?(?:c|a*)": 2, "^abc": 0, "abc": 1}.items():
+            with self.subTest(source):
+                pattern = aiwebengine.compile_pattern(source, "")
+                pattern.prepare()
+                self.assertEqual(pattern.growth.degree, degree)
 
 
 class LastMatchTest(Case):
