@@ -25772,6 +25772,26 @@ class DashboardTest(ServerCase):
                     stack = self.act("/engine/evaluate", script=script, code=code)[1]["error"]["stack"]
                     self.assertIn(f"<console>:{place}", stack.split("\n")[1], stack)
 
+    def test_actions_say_what_they_want_to_be_asked(self):
+        self.serve("")
+        for path, body, status, told in (
+                ("replay", b"{", 400, "The body is not JSON: Expected property name or '}'"), ("replay", b"\xff", 400, "The body is not JSON: it is not UTF-8"),
+                ("replay", b"[]", 400, "The body must be a JSON object with number, worker"),
+                ("replay", b"{}", 400, "The JSON object must have number, worker; number is missing"),
+                ("replay", b'{"number": 1}', 400, "The JSON object must have number, worker; worker is missing"),
+                ("replay", b'{"number": [], "worker": ""}', 400, "number must be a string or a whole number"),
+                ("replay", b'{"number": 1.5, "worker": ""}', 400, "number must be a string or a whole number"),
+                ("replay", b'{"number": 99, "worker": ""}', 404, "Request 99 is no longer in the log"),
+                ("database", b'{"sql": "SELECT ?"}', 400, "this takes one statement, without parameters"),
+                ("database", b'{"sql": "SELECT 1; SELECT 2"}', 400, "this takes one statement, without parameters"),
+                ("database", b'{"sql": 5}', 400, "sql must be a string"), ("evaluate", b'{"script": "no.js", "code": "1"}', 404, "no.js is not running"),
+                ("reload", b'{"script": "no.js"}', 404, "There is no script no.js")):
+            with self.subTest(path, body=body):
+                answer = self.post("/engine/" + path, body, {"Content-Type": "application/json"})
+                self.assertEqual(answer[0], status)
+                self.assertIn(told, json.loads(answer[2])["error"]["message"])
+        self.assertEqual(self.post("/engine/replay", b"{}", {"Content-Type": "text/plain"})[0], 415)
+
     @unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
     def test_the_console_of_a_script_on_js2py(self):
         self.serve("var hits = 3; function twice(x) { return 2 * x; }", engine="js2py")
