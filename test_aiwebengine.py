@@ -4004,6 +4004,26 @@ class KeptRowTest(Case):
         for row in "a_1.items[0]", "a_1.items[z_1]", "a_1.items[z_1 - 1]", "b_1.items[0]":
             self.assertIn(f"({row} :=", text)
 
+    def test_an_array_whose_element_changes_is_found_once_before_the_element_is_read(self):
+        evaluate = aiwebengine.Realm().evaluate
+        self.assertEqual(evaluate("""let asked = 0; (a => { for (let y = 0; y < 2; y++) for (let x = 0; x < 2; x++) { a[y][x] += 1; a[y][x]-- } })(
+            Object.defineProperty([[1, 2], 0], 1, { get() { asked++; return [3, 4] } })); asked"""), 4)
+        for step in "a[1][x] += 1", "a[1][x]++", "a[1][x] -= -1":
+            self.assertEqual(evaluate(f"""JSON.stringify((a => {{ const old = a[1];
+                for (let x = 0; x < 3; x++) {step}; return [a, old] }})([[1], [2, {{ valueOf() {{ id().a[1] = [7, 8, 9]; return 5 }} }}, 3]]))"""
+                                      .replace("const old", "globalThis.id = () => ({ a }); const old")),
+                             "[[[1],[7,8,10]],[3,6,3]]")
+
+    def test_an_index_below_zero_is_compared_with_the_length_of_any_value(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""[undefined, { length: -3 }, [], "ab", new Uint8Array(1), { length: "q" }].map(a => {
+            let n = 0; try { for (let i = -1; i < a.length; i--) if (n++ > 3) break } catch (error) { return error.name } return n }).join()"""),
+                         "TypeError,0,5,5,5,0")
+
+    def test_elements_are_joined_up_to_the_length_that_the_array_had_and_by_their_own_texts(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""[[1, a => a.length = 1], ["b", a => a.push(9)]].map(([v, change]) => {
+            const a = [v, 2, 3]; return a.join({ toString() { change(a); return "-" } }) }).join() + [1234, "x"].toLocaleString()"""),
+                         "1--,b-2-31,234,x")
+
 
 class OnceTest(Case):
     """Code that runs once, and what makes an error to throw, becomes short Python."""
@@ -9807,6 +9827,13 @@ class PackageFormTest(ServerCase):
         kept.folder = None
         self.assertEqual(kept.compiled(*source).lexical, [])
         self.assertIsNone(kept.folder)
+
+    def test_compiled_packages_that_cannot_be_written_leave_nothing_behind(self):
+        kept, folder = aiwebengine.KeptCode(), self.enterTemporary()
+        kept.wanted = folder
+        with mock.patch.object(aiwebengine.os, "replace", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+            self.assertEqual(kept.compiled("1", "node_modules/x.js", aiwebengine.compile_script).lexical, [])
+        self.assertEqual(os.listdir(folder), [])
 
     def test_the_oldest_compiled_packages_go_when_there_are_too_many(self):
         kept, folder = aiwebengine.KeptCode(), pathlib.Path(self.enterTemporary())
