@@ -192,13 +192,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,579
+    15  Realm, jobs and timers                                                         5,585
           Helpers of generated code: any realm                                           373
           Helpers of generated code: one realm                                           298
           Helpers of generated code: shortcuts                                           753
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        677
+          Modules                                                                        683
           Freeing in slices                                                              183
           Deadlines                                                                      530
           Values for a reader that chooses                                               102
@@ -266,7 +266,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,184
+    20  Scripts: loading and hot reload                                                4,191
           Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               82
@@ -278,7 +278,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
-          One script                                                                     447
+          One script                                                                     454
           All scripts                                                                    777
           Files of scripts                                                               149
           Live pages                                                                     201
@@ -36915,8 +36915,14 @@ _GIVEN_NAMES = {"process": ('require("node:process")', 'import process from "nod
                                  'import { setImmediate } from "node:timers"'),
                 "require": (None, 'import { createRequire as _r } from "node:module"; '
                                   "const require = _r(import.meta.url)")}
-_GIVEN = LatePattern(r"(?<![.\w$])(?:require(?=\([\"'])|(?:" + "|".join(list(_GIVEN_NAMES)[:-1])
-                     + r")\b(?!\s*:))")
+#: One pattern for each, which begins with its name: Python finds a text much faster than what may be before it.
+_GIVEN = {name: LatePattern(rf"{name}(?<![.\w$]{name})" + (r"(?=\([\"'])" if name == "require" else
+                                                           r"\b(?!\s*:)")) for name in _GIVEN_NAMES}
+
+
+def given_names(source):
+    """Which of these names a text uses, as far as one sees."""
+    return [name for name, pattern in _GIVEN.items() if pattern.search(source)]
 
 
 def compile_common_js(source, filename):
@@ -37100,7 +37106,7 @@ class ModuleMap:
                            ("loaded", False)):
             module.put(key, value)
         require = self.require_function(name)
-        used = _GIVEN.findall(source)
+        used = given_names(source)
         given = {name: code for name, (code, _) in _GIVEN_NAMES.items() if code and name in used}
         if name.startswith("node:"):
             given = {"native": "null"}
@@ -37193,7 +37199,7 @@ class ModuleMap:
         self.reading = name
         if "node_modules/" not in name:
             return compile_file(source, name, compile_module)
-        given = sorted({*_GIVEN.findall(source)})
+        given = sorted(given_names(source))
         while True:
             head = "".join(_GIVEN_NAMES[word][1] + "; " for word in given)
             try:
@@ -56134,6 +56140,8 @@ class ScriptHost:
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
         self.uses = frozenset()         # those that were imported while it was loaded
+        #: While it is loaded: (what imports, specifier, type) -> what it got. A package names a file many times.
+        self.found = {}
         self.absorbed = set()           # names of scripts that it makes its modules
         self.slow_from = time.monotonic() + PATIENCE_SECONDS
         self.sources = {name: source}   # name -> text, of this script and what it imports
@@ -56149,13 +56157,18 @@ class ScriptHost:
 
     def load_module(self, specifier, referrer, kind):
         """(name, text) of an imported file inside the scripts folder; raises HostError."""
+        key = posixpath.dirname(referrer) if is_in_packages(referrer) else referrer, specifier, kind
+        if self.found is not None and key in self.found:
+            return self.found[key]
         path, name, source = load_import(self.app.folder, specifier, referrer, kind)
+        if self.found is not None:
+            self.found[key] = name, source
         if path is not None:
             if not self.live:
                 self.app.take_as_module(self, name)
                 if self.slow_from < time.monotonic() and is_in_packages(name):
                     self.slow_from = math.inf
-                    self.console("info", f"{name} and more of its packages are being compiled, which takes "
+                    self.console("info", f"{name} and more of its packages are being loaded, which takes "
                                          "a while")
             self.imports[path] = file_stamp(path)
             if isinstance(source, str):
@@ -56467,7 +56480,7 @@ class ScriptHost:
         init = self.realm.lookup("init")
         if init is not None:
             self.realm.run(init, self.context("init"), timeout=self.app.load_timeout, convert=ignore_result)
-        self.uses = frozenset(map(str, self.imports))
+        self.uses, self.found = frozenset(map(str, self.imports)), None
 
     def retire(self):
         """Stops timers, once the calls that still run have ended."""
