@@ -266,7 +266,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,191
+    20  Scripts: loading and hot reload                                                4,202
           Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               82
@@ -278,8 +278,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
-          One script                                                                     454
-          All scripts                                                                    777
+          One script                                                                     457
+          All scripts                                                                    783
           Files of scripts                                                               149
           Live pages                                                                     201
     21  HTTP server                                                                    4,743
@@ -53513,6 +53513,8 @@ PACE_FADING = 0.9
 #: Seconds between two looks at the files, and how long a file must have rested to be read; after a look at
 #: one that has not rested, the next comes sooner.
 WATCH_INTERVAL = 0.05
+#: The same for the files of packages, which are many and seldom change.
+PACKAGES_INTERVAL = 1.0
 SETTLE_SECONDS = 0.05
 SOON_SECONDS = 0.01
 #: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
@@ -56139,6 +56141,7 @@ class ScriptHost:
         self._warned = set()
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
+        self.own_imports = {}           # those that are not in packages
         self.uses = frozenset()         # those that were imported while it was loaded
         #: While it is loaded: (what imports, specifier, type) -> what it got. A package names a file many times.
         self.found = {}
@@ -56171,6 +56174,8 @@ class ScriptHost:
                     self.console("info", f"{name} and more of its packages are being loaded, which takes "
                                          "a while")
             self.imports[path] = file_stamp(path)
+            if not is_in_packages(name):
+                self.own_imports[path] = self.imports[path]
             if isinstance(source, str):
                 self.sources[name] = source
         return name, source
@@ -56619,7 +56624,7 @@ class Application:
         self._stamps = {}
         self._absent = {}               # name of a file that is gone or empty -> (since when, its stamp)
         self.unsure = 0.0              # since when there are files that are about to change, or 0
-        self._imports = {}
+        self._imports, self._own_imports, self._packages_due = {}, {}, -math.inf
         self._lock = threading.RLock()
         self._loading, self._tasks, self._task_thread = threading.Lock(), queue.SimpleQueue(), None
         #: `later(seconds, function)` of a server that is there to go on with calls that wait for a promise;
@@ -56749,7 +56754,8 @@ class Application:
                 | {name for name, path in files.items() if os.path.islink(path)}
             loaded = self._load_together(files, gone)
             for name in gone:
-                for table in (self.failures, self.troubles, self._files, self._imports, self._stamps):
+                for table in (self.failures, self.troubles, self._files, self._imports, self._own_imports,
+                              self._stamps):
                     table.pop(name, None)
             if self.live is not None:
                 for name in touched:
@@ -56820,6 +56826,7 @@ class Application:
             failure = LoadFailure(name, f"{name}: {error}")
         finally:
             self._imports[name] = host.imports if host is not None else {}
+            self._own_imports[name] = host.own_imports if host is not None else {}
         failure.guards = self._would_guard(path, host)
         if host is not None:
             failure.blockers = host.blockers
@@ -57223,6 +57230,9 @@ class Application:
         files = self.script_files()
         renewed = self._read_settings()
         gone, changed, unsure = [], {}, renewed is None
+        table = self._own_imports
+        if not patience or time.monotonic() > self._packages_due:
+            table, self._packages_due = self._imports, time.monotonic() + PACKAGES_INTERVAL
         for name in [name for name in list(self._stamps) if name not in files]:
             if self._is_meant(name, True, patience):
                 gone.append(name)
@@ -57230,7 +57240,7 @@ class Application:
                 unsure = True
         for name, path in files.items():
             stamp = file_stamp(path)
-            imported = self._changed_import(name)
+            imported = self._changed_import(table.get(name, {}))
             empty = stamp is not None and not stamp[1] and name in self.hosts
             if not self._is_meant(name, empty and stamp, patience):
                 unsure = True
@@ -57313,9 +57323,10 @@ class Application:
             self.live.look_at_files(complete=True)
         return [*changed, *gone]
 
-    def _changed_import(self, name):
+    @staticmethod
+    def _changed_import(imports):
         """The stamp of a file that a script imports and that is not what it was, or None."""
-        for path, known in self._imports.get(name, {}).items():
+        for path, known in imports.items():
             stamp = file_stamp(path)
             if stamp != known:
                 return stamp or (0, 0, 0)

@@ -18729,6 +18729,23 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
 
 class ScriptModuleTest(ServerCase):
 
+    def test_files_of_packages_are_looked_at_once_in_a_second(self):
+        self.serve({"app.js": "import { x } from 'p'; import './lib/own.js'; routeRegistry.registerRoute('/x', () => x);", "lib/own.js": "",
+                    "node_modules/p/index.js": "exports.x = 'old'"}, reload=False)
+        app, looked, stamp = self.server.app, [], aiwebengine.file_stamp
+        before = time.monotonic()
+        app.refresh(1.0)
+        self.assertGreaterEqual(app._packages_due, before + 1)
+        app._packages_due = math.inf            # however slow this machine is
+        self.write(self.folder / "node_modules/p/index.js", "exports.x = 'new'")
+        os.utime(self.folder / "node_modules/p/index.js", (1e9, 1e9))
+        with mock.patch.object(aiwebengine, "file_stamp", lambda path: looked.append(os.path.basename(path)) or stamp(path)):
+            app.refresh(1.0)
+        self.assertEqual({"own.js", "index.js"} & {*looked}, {"own.js"})
+        app._packages_due = 0.0
+        self.assertEqual(app.refresh(1.0), ["app.js"])
+        self.assertEqual(self.get("/x")[2], "new")
+
     @needs(hasattr(os, "mkfifo"), "named pipes and devices")
     def test_only_ordinary_files_are_read_and_nothing_waits_for_another(self):
         folder = pathlib.Path(self.enterTemporary())
