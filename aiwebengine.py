@@ -266,14 +266,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,202
+    20  Scripts: loading and hot reload                                                4,212
           Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               82
           Calls                                                                          239
           Routes                                                                         206
           Modules of node                                                                744
-          Packages                                                                       261
+          Packages                                                                       271
           Imported files                                                                 138
           Between scripts, and in time                                                   113
           Settings                                                                        81
@@ -55532,9 +55532,16 @@ def _folders_above(path):
 
 
 def project_of(folder, path):
-    """The folder that files of a package must stay in: the one whose node_modules it was found in."""
+    """The folder that files of a package must stay in: the one whose node_modules it was found in, or if that
+    is part of a workspace (of npm, pnpm or yarn), all of that."""
     head, found, _ = path.partition(os.sep + "node_modules" + os.sep)
-    return head if found else folder
+    project = head if found else folder
+    above = head
+    while not (os.path.isfile(os.path.join(above, "pnpm-workspace.yaml")) or "workspaces" in package_json(above)):
+        above, below = os.path.dirname(above), above
+        if above == below:
+            return project
+    return above
 
 
 def is_spelled_so(folder, parts):
@@ -55556,6 +55563,9 @@ def find_in_packages(folder, specifier, referrer, conditions):
     wrong = f"cannot import {json.dumps(specifier)} from {referrer}: "
     if specifier.startswith(("./", "../")) or specifier in (".", ".."):
         base = os.path.join(os.path.dirname(os.path.join(folder, referrer)), specifier)
+        if referrer.startswith("../") and not is_in_packages(referrer):     # in the workspace: as in scripts
+            base = os.path.join(os.path.dirname(base), complete_import(os.path.dirname(base),
+                                                                       os.path.basename(base)))
         found = next((base + end for end in _PACKAGE_ENDS if os.path.isfile(base + end)), None)
         if found is None and os.path.isdir(base):
             try:
@@ -55677,7 +55687,7 @@ def refuse_twin(path):
 
 def load_import(folder, specifier, referrer, kind):
     """(path or None, name, text or bytes) of what an import or a require asks for; raises HostError."""
-    from_package = is_in_packages(referrer) or referrer.startswith("node:")
+    from_package = is_in_packages(referrer) or referrer.startswith(("node:", "../"))
     if (specifier.startswith(("./", "../")) or specifier in (".", "..")) and not from_package:
         path, name = find_import(folder, specifier, referrer)
         source = read_import(path, specifier, referrer, kind)

@@ -9256,6 +9256,27 @@ class PackageFormTest(ServerCase):
             kept.open()
         self.assertEqual(sorted(os.listdir(folder)), ["0"])
 
+    def test_packages_of_a_workspace_are_imported_from_all_of_it_and_from_nowhere_else(self):
+        for marker, text in ("pnpm-workspace.yaml", "packages: ['*']"), ("package.json", '{"workspaces": ["*"]}'), ("none.json", ""):
+            folder = self.folder_of({
+                marker: text, "web/app.ts": "import tiny from 'tiny'; import { greet } from '@acme/ui'; console.log(tiny, greet({ name: 'x' }));",
+                "ui/package.json": '{"type": "module", "exports": "./src/index.ts"}', "ui/src/up.ts": "export const up = (x: string) => x.toUpperCase();",
+                "ui/src/index.ts": "import { up } from './up.js';\nexport const greet = (who: { name: string }) => up(who.name);",
+                "node_modules/.pnpm/tiny@1/node_modules/tiny/index.js": "module.exports = 'tiny ' + require('dep')",
+                "node_modules/.pnpm/dep@1/node_modules/dep/index.js": "module.exports = 'dep'"})
+            for link, target in (("web/node_modules/tiny", "node_modules/.pnpm/tiny@1/node_modules/tiny"), ("web/node_modules/@acme/ui", "ui"),
+                                 ("node_modules/.pnpm/tiny@1/node_modules/dep", "node_modules/.pnpm/dep@1/node_modules/dep")):
+                (folder / link).parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    os.symlink(folder / target, folder / link, target_is_directory=True)
+                except OSError:
+                    self.skipTest(LEFT_OUT + "links cannot be made here")
+            output = io.StringIO()
+            app = aiwebengine.Application(folder / "web", aiwebengine.Log("debug", output, False))
+            self.addCleanup(app.close)
+            app.load_all()
+            self.assertIn(f"leads out of {(folder / 'web').resolve()}" if not text else "tiny dep X", output.getvalue())
+
     def test_reading_and_compiling_take_none_of_the_time_of_a_script(self):
         aside, read, write = {}, aiwebengine.read_import, aiwebengine.Log.write
 
