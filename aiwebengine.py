@@ -266,14 +266,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,212
+    20  Scripts: loading and hot reload                                                4,213
           Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               82
           Calls                                                                          239
           Routes                                                                         206
           Modules of node                                                                744
-          Packages                                                                       271
+          Packages                                                                       272
           Imported files                                                                 138
           Between scripts, and in time                                                   113
           Settings                                                                        81
@@ -55537,7 +55537,8 @@ def project_of(folder, path):
     head, found, _ = path.partition(os.sep + "node_modules" + os.sep)
     project = head if found else folder
     above = head
-    while not (os.path.isfile(os.path.join(above, "pnpm-workspace.yaml")) or "workspaces" in package_json(above)):
+    while not (os.path.isfile(os.path.join(above, "pnpm-workspace.yaml"))
+               or "workspaces" in package_json(above)):
         above, below = os.path.dirname(above), above
         if above == below:
             return project
@@ -56153,7 +56154,7 @@ class ScriptHost:
         self.imports = {}               # path of an imported file -> its stamp when it was read
         self.own_imports = {}           # those that are not in packages
         self.uses = frozenset()         # those that were imported while it was loaded
-        #: While it is loaded: (what imports, specifier, type) -> what it got. A package names a file many times.
+        #: While it is loaded: (what imports, specifier, type) -> what it got: packages name a file many times.
         self.found = {}
         self.absorbed = set()           # names of scripts that it makes its modules
         self.slow_from = time.monotonic() + PATIENCE_SECONDS
