@@ -56154,7 +56154,7 @@ class ScriptHost:
         self.imports = {}               # path of an imported file -> its stamp when it was read
         self.own_imports = {}           # those that are not in packages
         self.uses = frozenset()         # those that were imported while it was loaded
-        #: While it is loaded: (what imports, specifier, type) -> what it got: packages name a file many times.
+        #: While it is loaded: (what imports, specifier, type) -> what it got. Packages name files many times.
         self.found = {}
         self.absorbed = set()           # names of scripts that it makes its modules
         self.slow_from = time.monotonic() + PATIENCE_SECONDS
