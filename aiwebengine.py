@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,101
+     6  Parser                                                                         4,100
           Parser: names and scopes                                                       266
           Parser: statements                                                             496
           Parser: functions                                                              164
@@ -36,7 +36,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: expressions                                                            452
           Parser: literals                                                               194
           Parser: patterns                                                               165
-          Parser: modules                                                                215
+          Parser: modules                                                                214
           Parsing a source text                                                          117
           Parser: types of TypeScript                                                    636
           Parser: declarations of TypeScript                                             458
@@ -47,32 +47,32 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           177
           Resolving names                                                                853
           Types of variables                                                             370
-     8  Values and objects                                                             1,309
+     8  Values and objects                                                             1,354
           Property descriptors                                                           209
-          Ordinary objects                                                               476
-          Functions                                                                      137
+          Ordinary objects                                                               524
+          Functions                                                                      134
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,136
+     9  Conversions and operators                                                      1,138
           Numbers and text                                                               124
           Type conversion                                                                283
-          Objects                                                                        165
+          Objects                                                                        166
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,139
-          Nodes of Python                                                                201
-          Functions and their variables                                                  548
+    10  Code generator                                                                 5,219
+          Nodes of Python                                                                218
+          Functions and their variables                                                  565
           Statements                                                                     215
-          Loops, jumps and try                                                           634
+          Loops, jumps and try                                                           655
           Destructuring                                                                  176
           Expressions                                                                    266
           Classes                                                                        187
           Operators                                                                      580
           Assignments                                                                    364
-          Members and calls                                                              698
+          Members and calls                                                              717
           Members as targets                                                             100
-          Questions about nodes                                                          263
+          Questions about nodes                                                          269
           Compiling a source text                                                        535
           Keeping compiled packages                                                      121
           Showing the generated Python                                                    94
@@ -154,7 +154,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    50
-    13  Intl                                                                           3,373
+    13  Intl                                                                           3,370
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
@@ -162,7 +162,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.Locale                                                                    198
           Plural rules                                                                    30
           Intl.NumberFormat                                                              467
-          Intl.DateTimeFormat                                                            446
+          Intl.DateTimeFormat                                                            443
           Intl.Collator                                                                  102
           Intl.PluralRules                                                                54
           Intl.ListFormat                                                                 62
@@ -170,7 +170,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         62
           Intl.DisplayNames                                                              170
           Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           3,920
+    14  Functions of the web                                                           3,932
           Inspection                                                                     583
           console: formatting                                                             91
           console: tables                                                                 79
@@ -184,7 +184,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                133
           crypto and performance                                                          37
           Timers and microtasks                                                           47
-          AbortController and AbortSignal                                                149
+          AbortController and AbortSignal                                                161
           Headers                                                                        147
           Blob, File and FormData                                                        221
           crypto.subtle                                                                  117
@@ -192,14 +192,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,585
+    15  Realm, jobs and timers                                                         5,589
           Helpers of generated code: any realm                                           373
-          Helpers of generated code: one realm                                           298
-          Helpers of generated code: shortcuts                                           753
+          Helpers of generated code: one realm                                           292
+          Helpers of generated code: shortcuts                                           767
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        683
-          Freeing in slices                                                              183
+          Modules                                                                        677
+          Freeing in slices                                                              185
           Deadlines                                                                      530
           Values for a reader that chooses                                               102
           Output                                                                          35
@@ -3916,20 +3916,19 @@ class JSParser(DestructuringParser):
         """Read the names that are imported, and the word `from`."""
         specifiers = []
         if self.type != "string":
+            others = True
             if self.type == "name":
                 local = self.parse_imported_binding()
                 specifiers.append(self.finish_from(ImportDefaultSpecifier(local), local))
                 if self.type == "=" and self.peek()[1] == "require":
                     raise self.no_import_require(local.name, local.start)
-                if self.accept(","):
-                    if self.type not in ("*", "{"):
-                        self.unexpected()
-            if self.type == "*":
+                others = self.accept(",")
+            if others and self.type == "*":
                 specifiers.append(self.parse_namespace_import())
-            elif self.type == "{":
+            elif others and self.type == "{":
                 self.advance()
                 specifiers += self.parse_list("}", self.parse_import_specifier)
-            elif not specifiers:
+            elif others:
                 self.unexpected()
             self.expect_word("from")
         return specifiers
@@ -4884,7 +4883,7 @@ _IMPORT_BRACE = _words(r"import~\{~[^}]")
 _ERASED = object()
 _COMMA = _words("~,?")
 _CONST_ENUM = _words(r"const~enum\b")
-_IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=")
+_IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=(?![=>])")
 
 
 class TypeScriptParser(TypeParser):
@@ -7729,16 +7728,31 @@ def order_keys(keys):
 
 # -- Ordinary objects --------------------------------------------------------------------
 
+#: `props` of functions nobody has looked into yet, `found` of objects for which nothing was found. Never
+#: written to.
+UNTOUCHED = {}
+
+
+def begin_object(this, proto, props=None):
+    """The `__init__` of objects that have none of their own."""
+    this.proto = proto
+    this.props = {} if props is None else props
+    this.attrs = None
+
+
 class JSObject:
-    """An ordinary object (10.1).
+    """An ordinary object (10.1). Without an `__init__`, CPython makes it faster: see ordinary_object().
 
     proto   its prototype: a JSObject or None
     props   data properties: property key -> value, in insertion order (private names too)
     attrs   None while the object is extensible and every property is a plain one; otherwise a
             dict of *all* property keys in order -> attribute bits or Accessor
+    found   functions that were found along `proto`, for generated code: see InheritedAttrs; nothing where
+            `attrs` is not None, or in a subclass
+    own     `props`, where names may be read from it and changed in it straight; otherwise nothing
     """
 
-    __slots__ = ("proto", "props", "attrs", "__weakref__")
+    __slots__ = ("proto", "props", "attrs", "found", "__weakref__")
 
     #: What Object.prototype.toString and the console call it.
     class_name = "Object"
@@ -7747,11 +7761,13 @@ class JSObject:
     #: fn(this, *args) of callable objects; ctor(new_target, *args) of constructors.
     fn = None
     ctor = None
+    #: `found` of the instances of classes.
+    found_below = None
 
-    def __init__(self, proto, props=None):
-        self.proto = proto
-        self.props = {} if props is None else props
-        self.attrs = None
+    def __init_subclass__(cls):
+        cls.found = UNTOUCHED
+        if cls.__init__ is object.__init__:
+            cls.__init__ = begin_object
 
     # -- internal methods ----
 
@@ -7772,6 +7788,8 @@ class JSObject:
                 break
             walk = walk.proto
         self.proto = proto
+        if type(self) is JSObject:
+            self.found = UNTOUCHED
         note_prototype(proto)
         if isinstance(self.attrs, ProtectedAttrs):
             for key in self.attrs.relied_on:
@@ -7791,6 +7809,8 @@ class JSObject:
         """`attrs`, made first if this was a plain object."""
         if self.attrs is None:
             self.attrs = {key: DEFAULT_ATTRS for key in self.props if type(key) is not PrivateKey}
+            if type(self) is JSObject:
+                self.found = UNTOUCHED
         return self.attrs
 
     def get_own(self, key):
@@ -7970,6 +7990,19 @@ class JSObject:
             raise JSTypeError(f"Cannot delete property '{key_text(key)}' of {object_text(self)}")
 
 
+JSObject.own = JSObject.props
+
+
+def ordinary_object(proto, props=None):
+    """OrdinaryObjectCreate (10.1.12); takes the dict over."""
+    this = JSObject()
+    this.proto = proto
+    this.props = {} if props is None else props
+    this.attrs = None
+    this.found = UNTOUCHED
+    return this
+
+
 def object_attributes(text):
     """attributes() for a class of objects: its constructor takes their prototype first."""
     return attributes(text, "proto; props={} attrs=None")
@@ -7985,16 +8018,22 @@ def subject_of(value):
 
 
 class InheritedAttrs(ProtectedAttrs):
-    """The `attrs` of a prototype on a chain along which methods were found. For each key of such a method
-    `relied_on` has the prototypes below that keep it in their `props`, until it is changed here. (They do not
-    have it in their `attrs`: so it is no property of theirs, and is only found faster.)"""
+    """The `attrs` of a prototype on a chain along which methods and getters were found: `found`, which the
+    objects below have as well, holds their Python functions, as long as nothing changes, by their keys,
+    those of getters by "get key". For each key that was found here or passed by, `relied_on` has the
+    prototypes that have it in `found`."""
 
-    __slots__ = ()
+    __slots__ = ("found",)
+
+    def __init__(self, attrs, owner):
+        super().__init__(attrs, owner, None, {})
+        self.found = {}
 
     def note(self, key, value):
         for heir in self.relied_on.get(key, ()):
-            if key not in heir.attrs:
-                heir.props.pop(key, None)
+            if type(heir.attrs) is InheritedAttrs:
+                heir.attrs.found.pop(key, None)
+                heir.attrs.found.pop("get " + key, None)
         if key in self.relied_on:
             self.relied_on[key] = weakref.WeakSet()
 
@@ -8006,28 +8045,34 @@ class InheritedAttrs(ProtectedAttrs):
         self.relied_on[key].add(heir)
 
     def replaced_by(self, kind, attrs):
+        self.found.clear()
         for key in self.relied_on:
             self.note(key, ABSENT)
         return SealedAttrs({key: int(flags) if type(flags) is ProtectedFlags else flags
                             for key, flags in attrs.items()})
 
 
-def keep_inherited(proto, key, function):
-    """Keeps the method that the instances of an ordinary prototype inherit from one farther up."""
-    chain, holder = [], proto
+def keep_found(obj, key, function):
+    """Keeps the method or getter that an ordinary object inherits from ordinary prototypes, for all objects
+    like it; gives its Python function."""
+    chain, holder = [], obj.proto if obj.attrs is None else None
     while type(holder) is JSObject and type(holder.special_attrs()) in (dict, InheritedAttrs):
         chain.append(holder)
         if key in holder.attrs:
             break
         holder = holder.proto
     else:
-        return
-    if holder is not proto and holder.props.get(key) is function:
+        return function.fn
+    flags = holder.attrs[key]
+    is_getter = type(flags) is Accessor
+    if (flags.getter if is_getter else holder.props.get(key)) is function:
         for holder in chain:
             if type(holder.attrs) is dict:
-                holder.attrs = InheritedAttrs(holder.attrs, holder, None, {})
-            holder.attrs.rely_on(key, proto)
-        proto.props[key] = function
+                holder.attrs = InheritedAttrs(holder.attrs, holder)
+            holder.attrs.rely_on(key, obj.proto)
+        obj.found = obj.proto.attrs.found
+        obj.found["get " + key if is_getter else key] = function.fn
+    return function.fn
 
 
 class JSLazyObject(JSObject):
@@ -8039,6 +8084,7 @@ class JSLazyObject(JSObject):
     """
 
     __slots__ = ()
+    own = UNTOUCHED
 
     def __init__(self, proto, props, makers):
         self.proto = proto
@@ -8062,6 +8108,7 @@ class JSLazyObject(JSObject):
                 props[key] = makers[key](realm, subject)
         self.__class__ = JSObject
         self.attrs = None
+        self.found = UNTOUCHED
 
     @property
     def props(self):
@@ -8259,10 +8306,6 @@ def fitted_arguments(args, least, most):
     return args[:most] + (undefined,) * (least - len(args))
 
 
-#: `props` of functions nobody has looked into yet. Never written to.
-UNTOUCHED = {}
-
-
 class JSFunction(JSObject):
     """A function object (10.2, 10.3).
 
@@ -8271,7 +8314,7 @@ class JSFunction(JSObject):
     `home` is the realm where fn does not tell it, `fields` the instance fields of classes.
     """
 
-    __slots__ = ("fn", "ctor", "info", "home", "fields")
+    __slots__ = ("fn", "ctor", "info", "home", "fields", "found_below")
     class_name = "Function"
     exotic = True
 
@@ -8284,6 +8327,7 @@ class JSFunction(JSObject):
         self.info = info
         self.home = None
         self.fields = None
+        self.found_below = None
 
     #: (function) -> its `prototype` property; its realm. The realm section puts functions here.
     make_prototype = realm_of = staticmethod(lambda function: undefined)
@@ -8734,13 +8778,14 @@ class JSStringObject(JSPrimitiveObject):
 
 #: What generated code finds in every realm, by name. Section 15 adds functions made for one realm.
 RUNTIME = {
-    "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "hole": HOLE, "interrupt": False,
-    "text_length": len, "allocate": object.__new__, "JSObject": JSObject, "JSArray": JSArray,
-    "JSFunction": JSFunction, "Accessor": Accessor, "JSError": JSError, "FinallyLeft": FinallyLeft,
+    "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "nobody": ordinary_object(None),
+    "hole": HOLE, "interrupt": False,
+    "text_length": len, "JSObject": JSObject, "JSArray": JSArray,
+    "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, float, str, bool, list, len, range, checked_text,
-        abs, math.sqrt, math.floor, ord)}}
+        AttributeError, GeneratorExit, BaseException, Exception, type, int, float, str, bool, list, len,
+        range, checked_text, abs, math.sqrt, math.floor, ord)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -9200,7 +9245,8 @@ def construct(function, args=(), new_target=None):
         new_target = function
     ctor = function.ctor
     if ctor is True:
-        this = JSObject(prototype_for(new_target, lambda: JSFunction.realm_of(function).ObjectPrototype))
+        this = ordinary_object(prototype_for(
+            new_target, lambda: JSFunction.realm_of(function).ObjectPrototype))
         result = function.fn(this, *args)
         return result if isinstance(result, JSObject) else this
     return ctor(new_target, *args)
@@ -10018,10 +10064,21 @@ class Jump:
 
 # -- Nodes of Python ---------------------------------------------------------------------
 
+_new_node = ast.AST.__new__
+
+
+def made_node(kind, attributes):
+    """A node of a class of `ast` from a fresh dict of its attributes: the class itself would take twice as
+    long, for it looks at its fields each time."""
+    node = _new_node(kind)
+    node.__dict__ = attributes
+    return node
+
+
 #: {part}, {part!r} in a template.
 _TEMPLATE_PART = re.compile(r"\{(\w+)(!r)?\}")
 #: What the text that makes a template's nodes finds: the classes of `ast`, and nodes without place (Load_ …).
-_TEMPLATE_NAMES = dict(vars(ast))
+_TEMPLATE_NAMES = {**vars(ast), "made_node": made_node}
 
 
 @functools.cache
@@ -10044,20 +10101,27 @@ def template_code(node):
         return "[" + ", ".join(map(template_item, node)) + "]"
     if not isinstance(node, ast.AST):
         return repr(node)
-    kind, place = type(node).__name__, ", lineno=line, col_offset=column"
+    kind = type(node).__name__
     if isinstance(node, ast.Name):
         role, _, part = node.id.partition("_")
         if role == "const" and part:
-            return f"Constant({part}{place})"
+            return made_node_code("Constant", {"value": part})
         if role == "part" and part:
-            return f"(Name({part}, {template_code(node.ctx)}{place}) if type({part}) is str else {part})"
+            name = made_node_code("Name", {"id": part, "ctx": template_code(node.ctx)})
+            return f"({name} if type({part}) is str else {part})"
     if not node._fields and not node._attributes:
         _TEMPLATE_NAMES.setdefault(kind + "_", node)
         return kind + "_"
-    fields = [template_code(getattr(node, field, None)) + ", " for field in node._fields]
+    fields = {field: template_code(getattr(node, field, None)) for field in node._fields}
     if isinstance(node, ast.Constant):
-        del fields[1:]                  # the kind of a literal
-    return f"{kind}({''.join(fields)}{'lineno=line, col_offset=column' if node._attributes else ''})"
+        del fields["kind"]              # of a literal
+    return made_node_code(kind, fields, bool(node._attributes))
+
+
+def made_node_code(kind, fields, has_place=True):
+    place = {"lineno": "line", "col_offset": "column"} if has_place else {}
+    parts = ", ".join(f"'{field}': {code}" for field, code in {**fields, **place}.items())
+    return f"made_node({kind}, {{{parts}}})"
 
 
 def template_item(node):
@@ -10066,7 +10130,7 @@ def template_item(node):
     if isinstance(inner, ast.Name) and inner.id.startswith("part_"):
         part = inner.id[5:]
         return "*" + part if isinstance(node, ast.Starred) else \
-            f"*({part} if type({part}) is list else [Expr({part}, lineno=line, col_offset=column)])"
+            f"*({part} if type({part}) is list else [{made_node_code('Expr', {'value': part})}])"
     return template_code(node)
 
 
@@ -10100,10 +10164,13 @@ class NodeMaker:
         self.dict_places = {}
         self.listless = set()
 
-    def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script (but for the commonest three)."""
-        made = kind(*fields)
-        made.lineno, made.col_offset = self.line, self.column
+    def node(self, kind, *values, **fields):
+        """A node of a class of `ast`, at the current place in the script. Fields are set faster by name."""
+        if values:
+            fields.update(zip(kind._fields, values))
+        fields["lineno"], fields["col_offset"] = self.line, self.column
+        made = _new_node(kind)
+        made.__dict__ = fields
         return made
 
     def python(self, template, **parts):
@@ -10114,24 +10181,22 @@ class NodeMaker:
         self.out += python_template(template)(self.line, self.column, **parts)
 
     def name(self, id):
-        made = ast.Name(id, _LOAD)
-        made.lineno, made.col_offset = self.line, self.column
+        made = _new_node(ast.Name)
+        made.__dict__ = {"id": id, "ctx": _LOAD, "lineno": self.line, "col_offset": self.column}
         return made
 
     def store(self, id):
-        return self.node(ast.Name, id, _STORE)
+        return self.node(ast.Name, id=id, ctx=_STORE)
 
     def const(self, value):
-        made = ast.Constant(value)
-        made.lineno, made.col_offset = self.line, self.column
+        made = _new_node(ast.Constant)
+        made.__dict__ = {"value": value, "lineno": self.line, "col_offset": self.column}
         return made
 
     def call(self, helper, *args):
-        line, column = self.line, self.column
-        name = ast.Name(helper, _LOAD)
-        name.lineno, name.col_offset = line, column
-        made = ast.Call(name, list(args), [])
-        made.lineno, made.col_offset = line, column
+        made = _new_node(ast.Call)
+        made.__dict__ = {"func": self.name(helper), "args": list(args), "keywords": [],
+                         "lineno": self.line, "col_offset": self.column}
         return made
 
     def last_of(self, *values):
@@ -10139,48 +10204,48 @@ class NodeMaker:
         return self.subscript(self.tuple(*values), self.const(len(values) - 1))
 
     def apply(self, function, args):
-        return self.node(ast.Call, function, args, [])
+        return self.node(ast.Call, func=function, args=args, keywords=[])
 
     def attribute(self, value, attr):
-        return self.node(ast.Attribute, value, attr, _LOAD)
+        return self.node(ast.Attribute, value=value, attr=attr, ctx=_LOAD)
 
     def subscript(self, value, index):
-        return self.node(ast.Subscript, value, index, _LOAD)
+        return self.node(ast.Subscript, value=value, slice=index, ctx=_LOAD)
 
     def walrus(self, id, value):
         return self.python("({id} := {value})", id=id, value=value)
 
     def either(self, test, then, otherwise):
-        return self.node(ast.IfExp, test, then, otherwise)
+        return self.node(ast.IfExp, test=test, body=then, orelse=otherwise)
 
     def compare(self, left, op, right):
-        return self.node(ast.Compare, left, [op], [right])
+        return self.node(ast.Compare, left=left, ops=[op], comparators=[right])
 
     def chain(self, first, *rest):
         """first op value op value …, as (op, value) pairs."""
         return self.node(ast.Compare, first, [op for op, _ in rest], [value for _, value in rest])
 
     def both(self, *values):
-        return self.node(ast.BoolOp, _AND, list(values))
+        return self.node(ast.BoolOp, op=_AND, values=list(values))
 
     def any_of(self, *values):
-        return self.node(ast.BoolOp, _OR, list(values))
+        return self.node(ast.BoolOp, op=_OR, values=list(values))
 
     def negated(self, value):
-        return self.node(ast.UnaryOp, _NOT, value)
+        return self.node(ast.UnaryOp, op=_NOT, operand=value)
 
     def operate(self, left, operator, right):
-        return self.node(ast.BinOp, left, _BIN_OPS[operator], right)
+        return self.node(ast.BinOp, left=left, op=_BIN_OPS[operator], right=right)
 
     def tuple(self, *values):
-        return self.node(ast.Tuple, list(values), _LOAD)
+        return self.node(ast.Tuple, elts=list(values), ctx=_LOAD)
 
     def first_of(self, *values):
         """Evaluates all, gives the first."""
         return self.subscript(self.tuple(*values), self.const(0))
 
     def starred(self, value):
-        return self.node(ast.Starred, value, _LOAD)
+        return self.node(ast.Starred, value=value, ctx=_LOAD)
 
     def type_is(self, value, name):
         return self.compare(self.call("type", value), _IS, self.name(name))
@@ -10189,15 +10254,13 @@ class NodeMaker:
         self.out.append(statement)
 
     def emit_value(self, value):
-        self.out.append(self.node(ast.Expr, value))
+        self.out.append(self.node(ast.Expr, value=value))
 
     def emit_assign(self, id, value):
-        line, column = self.line, self.column
-        self.out.append(ast.Assign([ast.Name(id, _STORE, lineno=line, col_offset=column)], value,
-                                   lineno=line, col_offset=column))
+        self.out.append(self.node(ast.Assign, targets=[self.store(id)], value=value))
 
     def emit_if(self, test, body, orelse=()):
-        self.out.append(self.node(ast.If, test, body or [self.passing()], list(orelse)))
+        self.out.append(self.node(ast.If, test=test, body=body or [self.passing()], orelse=list(orelse)))
 
     def passing(self):
         return self.node(ast.Pass)
@@ -10419,13 +10482,15 @@ class FunctionEmitter(NodeMaker):
         if RECURSION_UNCHECKED:
             self.emit_value(self.call("check_depth"))
         if self.constructor == "base":          # what new_instance() does, without the call
-            fields = self.python("initialize_fields(this, new_target)") if self.has_fields else []
+            fields = self.python("initialize_fields(this, {klass})", klass=self.class_value()) \
+                if self.has_fields else []
             self.emit_python("""
-                if new_target is {klass}:
-                    this = allocate(JSObject)
+                if new_target.found_below is not None:
+                    this = JSObject()
                     this.proto = new_target.props["prototype"]
                     this.props = {}
                     this.attrs = None
+                    this.found = new_target.found_below
                     {fields}
                 else: this = new_instance(new_target, {klass})""", klass=self.class_value(), fields=fields)
         elif self.constructor == "derived":
@@ -10651,8 +10716,14 @@ class FunctionEmitter(NodeMaker):
     def dict_of(self, obj):
         """The name of the dict that goes with a variable, or None."""
         props = self.attribute(obj, "props")
+        if isinstance(obj, ast.Name) and obj.id == "this" and self.constructor is None:
+            return self.placed(obj, ".props", self.attribute(obj, "own"), "no_props")
         return self.placed(obj, ".props", props if self.is_new(obj) else self.either(
             self.type_is(obj, "JSObject"), props, self.name("no_props")))
+
+    def dict_of_this(self, obj):
+        """dict_of() where `obj` is this; None for anything else. Only an object has what is not empty."""
+        return self.dict_of(obj) if isinstance(obj, ast.Name) and obj.id == "this" else None
 
     def list_of(self, obj):
         """The name of what goes with a variable for reading: the list of an array, a text itself, or
@@ -10670,16 +10741,25 @@ class FunctionEmitter(NodeMaker):
         return self.placed(obj, suffix, self.either(
             self.type_is(obj, "JSArray"), self.attribute(obj, "items"), otherwise))
 
-    def placed(self, obj, suffix, value):
-        """The name that is set to `value` where the variable `obj` was set; None if it has no such place."""
+    def placed(self, obj, suffix, value, otherwise=None):
+        """The name that is set to `value` where the variable `obj` was set; None if it has no such place.
+        `otherwise`: a name for values that have no such attribute, which is slow."""
         place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) and self.runs_often() else None
         if place is None:
             return None
         name = obj.id + suffix
         if not place.test.value:
             place.test, place.body = self.const(True), []
-        if not any(statement.targets[0].id == name for statement in place.body):
-            place.body.append(self.node(ast.Assign, [self.store(name)], value))
+            if otherwise is not None:
+                place.body = self.python("""
+                    try: pass
+                    except AttributeError: pass""")
+        body = place.body if otherwise is None else place.body[0].body
+        if not any(isinstance(made, ast.Assign) and made.targets[0].id == name for made in body):
+            body.append(self.node(ast.Assign, [self.store(name)], value))
+            if otherwise is not None:
+                place.body[0].handlers[0].body.append(
+                    self.node(ast.Assign, [self.store(name)], self.name(otherwise)))
         return self.name(name)
 
     def is_new(self, obj):
@@ -10984,9 +11064,10 @@ class StatementEmitter(FunctionEmitter):
 
 class CountedLoop:
     """A `for` statement that counts up: the Python name of its variable, code for the limit that this does
-    not reach and for the step, and how many turns it takes at least if nothing leaves it."""
+    not reach and for the step, how many turns it takes at least if nothing leaves it, and the variables that
+    must turn out to be ints: {Variable: the least that will do}."""
 
-    __slots__, __init__ = attributes("variable limit step turns")
+    __slots__, __init__ = attributes("variable limit step turns unsure")
 
 
 class RowKeeper(ast.NodeTransformer):
@@ -11232,13 +11313,16 @@ class LoopEmitter(StatementEmitter):
             if counted is not None and counted.turns >= MIN_TURNS_OF_RANGE:
                 self.range_loop(node, labels, counted)
             elif counted is not None and self.may_be_written_twice(node.body):
-                often = self.collect(lambda: self.range_loop(node, labels, counted, False))
+                often = self.collect(lambda: self.range_of_ints(node, labels, counted))
                 seldom = self.collect(while_loop)
                 self.at(node)
-                self.emit_python("""
-                    if {limit} - {variable} >= {turns!r} * {step}: {often}
-                    else: {seldom}""", limit=counted.limit, variable=counted.variable, step=counted.step,
-                                 turns=MIN_TURNS_OF_RANGE, often=often, seldom=seldom)
+                tests = [self.python("type({name}) is int and {least!r} <= {name} < {most!r}", least=least,
+                                     name=self.load_variable(variable), most=COUNTER_BOUND)
+                         for variable, least in counted.unsure.items()]
+                tests.append(self.python("{limit} - {variable} >= {turns!r} * {step}", limit=counted.limit,
+                                         variable=counted.variable, step=counted.step,
+                                         turns=MIN_TURNS_OF_RANGE))
+                self.emit_if(self.both(*tests) if tests[1:] else tests[0], often, seldom)
             else:
                 while_loop()
 
@@ -11273,30 +11357,46 @@ class LoopEmitter(StatementEmitter):
         if type(bound) is not LoopBound:
             return None
         step = node.update.right if isinstance(node.update, AssignmentExpression) else None
-        parts = [node.test.left, bound.limit] + ([step] if step is not None else [])
-        for part in parts:
-            if type(infer(part)) is not tuple or type(part) is not NumericLiteral and not (
-                    type(part) is Identifier and self.is_own_int(part.scope, node.body)):
+        unsure = {}
+        for part in [node.test.left, bound.limit] + ([step] if step is not None else []):
+            kind, least = infer(part), int(part is step)
+            if type(part) is not NumericLiteral and not (type(part) is Identifier and (
+                    self.is_own_int(part.scope, node.body) or is_never_changed(part.scope))):
                 return None
-        if node.test.left.scope.captured or step is not None and infer(step)[0] < 1:
+            if type(kind) is not tuple or kind[0] < least and part is step:
+                if kind is not None and not is_numeric(kind) or type(part) is NumericLiteral:
+                    return None
+                unsure[part.scope] = least
+        if node.test.left.scope.captured:
             return None
         steps = (1, 1) if step is None else infer(step)
         inclusive = node.test.operator == "<="
-        start = [infer(source) for source in node.test.left.scope.sources if not is_own_step(
-            node.test.left.scope, source)]
-        turns = (infer(bound.limit)[0] + inclusive - max(high for _, high in start)) // steps[1]
+        turns = 0
+        if not unsure:
+            start = [infer(source) for source in node.test.left.scope.sources if not is_own_step(
+                node.test.left.scope, source)]
+            turns = (infer(bound.limit)[0] + inclusive - max(high for _, high in start)) // steps[1]
         limit, one = self.expression(bound.limit), self.const(1)
         if inclusive:
             limit = self.const(limit.value + 1) if isinstance(limit, ast.Constant) \
                 else self.operate(limit, "+", one)
         return CountedLoop(node.test.left.scope.python, limit,
-                           one if step is None else self.expression(step), turns)
+                           one if step is None else self.expression(step), turns, unsure)
 
     def is_own_int(self, variable, body):
         """Whether a variable of this function, known to be an int, keeps its value while `body` runs."""
         return type(variable) is Variable and variable.scope.function is self.scope and not variable.boxed \
             and not variable.early and not variable.remote and not any(
                 type(source) is str or body.start <= source.start < body.end for source in variable.sources)
+
+    def range_of_ints(self, node, labels, counted):
+        """A range_loop() where the variables that were not known to be ints are."""
+        types = [(variable, variable.type) for variable in counted.unsure]
+        for variable, least in counted.unsure.items():
+            variable.type = (least, COUNTER_BOUND)
+        self.range_loop(node, labels, counted, False)
+        for variable, kind in types:
+            variable.type = kind
 
     def range_loop(self, node, labels, counted, may_be_empty=True):
         """A `for` statement as a Python loop over a range; its variable ends as the test leaves it."""
@@ -11321,7 +11421,8 @@ class LoopEmitter(StatementEmitter):
 
     def may_be_written_twice(self, body):
         """Whether the body of a loop is short and plain enough to be translated twice."""
-        return body.end - body.start <= MAX_WRITTEN_TWICE and not self.unit.lifts and not any(
+        return body.end - body.start <= MAX_WRITTEN_TWICE \
+            and not is_any_within(self.unit.lifts, body) and not any(
             isinstance(part, (*FUNCTION_NODES, *LOOP_NODES, ClassExpression, ClassDeclaration, TryStatement,
                               SwitchStatement, TaggedTemplateExpression))
             or type(part) is VariableDeclaration and part.kind in USING
@@ -13292,15 +13393,14 @@ class CallEmitter(AssignmentEmitter):
 
     def got(self, obj, first, key, props, other):
         """obj.key where that may be a getter of the prototype; `other` is what holds for anything else."""
-        own = self.python("{key!r} in {props}", key=key, props=props) if props is not None else \
-            self.python("type({first}) is JSObject and {key!r} in {obj}.props", first=first, obj=obj, key=key)
-        return self.python(
-            "{props}[{key!r}] if {own} else {getter}.fn({obj}) "
-            "if type({obj}) is JSObject and {obj}.attrs is None and type({proto} := {obj}.proto) is JSObject "
-            "and {proto}.attrs is not None and type({getter} := {proto}.attrs.get({key!r})) is Accessor "
-            "and ({getter} := {getter}.getter) is not undefined else {other}",
-            props=props if props is not None else self.attribute(obj, "props"), own=own, key=key, obj=obj,
-            getter=self.temporary(), proto=self.temporary(), other=other)
+        found, function = self.found_along(obj, "get " + key)
+        if props is not None and self.dict_of_this(obj) is None:
+            found = self.both(self.type_is(obj, "JSObject"), found)
+        value = self.python(
+            "{props}[{key!r}] if {key!r} in {props} else {function}({obj}) if {found} else {other}",
+            props=props if props is not None else self.attribute(obj, "props"), key=key, obj=obj,
+            function=function, found=found, other=other)
+        return value if props is not None else self.either(self.type_is(first, "JSObject"), value, other)
 
     def length_of(self, obj, kind):
         if kind == "str":
@@ -13616,9 +13716,8 @@ class CallEmitter(AssignmentEmitter):
         kind = infer(nodes[1]) if values else None
         before = [self.compare(first, _IS_NOT, self.const(None))
                   for again, first in parts if first is not again]
-        check, function = self.ordinary_method(obj, obj, self.const(name))
-        result = self.either(check, self.apply(function, [obj, *values]),
-                             self.call(helper, obj, text, *values))
+        result = self.ordinary_method(obj, obj, self.const(name), self.call(helper, obj, text, *values),
+                                      lambda function: self.apply(function, [obj, *values]))
         if kind is None:
             check = "(type({key}) is str or type({key}) not in wrapped_keys)"
         else:
@@ -13762,8 +13861,7 @@ class CallEmitter(AssignmentEmitter):
                 or type(getattr(node.object, "scope", None)) is Variable)):
             return self.call("method", first, key, text), this
         if not (is_array or is_text) or isinstance(node.object, ThisExpression):
-            check, function = self.ordinary_method(first, this, key)
-            return self.either(check, function, slow), this
+            return self.ordinary_method(first, this, key, slow), this
         if is_text and first is this and infer(node.object) == "str":
             return self.python("{found}.fn if {key} in string_methods and type({found} := "
                                "string_methods[{key}]) is JSFunction else {slow}",
@@ -13773,21 +13871,43 @@ class CallEmitter(AssignmentEmitter):
                                "and type({found} := string_methods[{key}]) is JSFunction else {slow}",
                                obj=this if is_array else first, key=key, found=self.temporary(), slow=slow)
         if is_array:
-            check, function = self.ordinary_method(first, this, key, "JSArray")
-            slow = self.either(check, function, slow)
+            slow = self.array_method(first, this, key, slow)
         return slow, this
 
-    def ordinary_method(self, first, obj, key, kind="JSObject"):
-        """-> (a condition that an ordinary object has a function of its own or from its prototype, the Python
-        function); `first` is the code of the object to use first. `kind`: the class for arrays."""
-        props, proto, found = self.temporary(), self.temporary(), self.temporary()
-        check = self.python(
-            "type({first}) is {kind} and ({key} not in ({props} := {obj}.props) and {obj}.attrs is None "
-            "and ({proto} := {obj}.proto) is not None "
+    def array_method(self, first, obj, key, slow):
+        """The Python function of a method that an array has from its prototype or of its own; `first` is the
+        code of the object to use first, `slow` that for anything else."""
+        return self.python(
+            "{found}.fn if type({first}) is JSArray and ({key} not in ({own} := {obj}.props) "
+            "and {obj}.attrs is None and ({proto} := {obj}.proto) is not None "
             "and type({found} := {proto}.props.get({key})) is JSFunction "
-            "or type({found} := {props}.get({key})) is JSFunction)",
-            first=first, obj=obj, key=key, props=props, proto=proto, found=found, kind=kind)
-        return check, self.attribute(self.name(found), "fn")
+            "or type({found} := {own}.get({key})) is JSFunction) else {slow}", first=first, obj=obj, key=key,
+            own=self.temporary(), proto=self.temporary(), found=self.temporary(), slow=slow)
+
+    def ordinary_method(self, first, obj, key, slow, finish=lambda function: function):
+        """The same for an ordinary object. `finish` makes the value from the function."""
+        place, own = self.dict_of_this(obj), self.temporary()
+        inherited, function = self.found_along(obj, key.value)
+        own_function = self.temporary()
+        value = self.python(
+            "{inherited_value} if {key} not in {first} and {inherited} "
+            "else {value} if type({found} := {own}.get({key})) is JSFunction else {slow}",
+            inherited_value=finish(function), key=key, inherited=inherited, found=own_function,
+            first=place or self.walrus(own, self.attribute(obj, "props")), own=place or own, slow=slow,
+            value=finish(self.attribute(self.name(own_function), "fn")))
+        return value if place is not None else self.either(self.type_is(first, "JSObject"), value, slow)
+
+    def found_along(self, obj, key):
+        """-> (a condition that `found` of an ordinary object has a key, its value)"""
+        found, holder = self.temporary(), obj
+        if self.dict_of_this(obj) is not None and self.constructor is None:
+            holder = self.placed(obj, ".object", obj, "nobody")
+        if LOOKS_TWICE:
+            test = "{key!r} in ({found} := {holder}.found)"
+            value = self.python("{found}[{key!r}]", key=key, found=found)
+        else:
+            test, value = "({found} := {holder}.found.get({key!r})) is not None", self.name(found)
+        return self.python(test, key=key, found=found, holder=holder), value
 
     def text(self, node):
         """The source text of a callee, for "x.y is not a function"."""
@@ -14132,6 +14252,12 @@ def written_elements(loop):
                     return None
                 written.append(target)
     return written if reads else None
+
+
+def is_never_changed(variable):
+    """Whether a variable keeps the value that it begins with, and can be read."""
+    return type(variable) is Variable and not (variable.assigned or variable.boxed or variable.early
+                                               or variable.is_global)
 
 
 def may_change_arrays(body):
@@ -14978,7 +15104,7 @@ class PythonDump:
         for statement in statements:
             if isinstance(statement, ast.If) and isinstance(statement.test, ast.Constant) \
                     and isinstance(statement.body[0], (
-                    ast.Pass, ast.Assign)):         # a place for a variable, see FunctionEmitter.make_place
+                    ast.Pass, ast.Assign, ast.Try)):    # a place, see FunctionEmitter.make_place
                 if statement.test.value:
                     result += statement.body
                 continue
@@ -15151,7 +15277,7 @@ class Namespace(BuiltinTable):
             GLOBAL_NAMES[name] = name
 
     def install(self, realm):
-        namespace = JSObject(realm.ObjectPrototype)
+        namespace = ordinary_object(realm.ObjectPrototype)
         setattr(realm, self.name, namespace)
         self.fill(realm, namespace)
         protect(realm, self.name)
@@ -15175,7 +15301,7 @@ class BuiltinClass(BuiltinTable):
         self.name = name
         self.parent = parent
         self.base = base
-        self.make_prototype = prototype or (lambda realm, proto: JSObject(proto))
+        self.make_prototype = prototype or (lambda realm, proto: ordinary_object(proto))
         self.static = BuiltinTable(name)
         self.is_global = is_global
         self.construct_impl = None
@@ -15459,9 +15585,9 @@ OBJECT.methods(
 @OBJECT.constructor(1, call=True)
 def object_construct(realm, new_target, value=undefined, *_):
     if new_target is not undefined and new_target is not realm.Object:
-        return JSObject(proto_from(realm, new_target, "ObjectPrototype"))
+        return ordinary_object(proto_from(realm, new_target, "ObjectPrototype"))
     if value is undefined or value is null:
-        return JSObject(realm.ObjectPrototype)
+        return ordinary_object(realm.ObjectPrototype)
     return to_object(realm, value)
 
 
@@ -15482,7 +15608,7 @@ def object_assign(realm, this, target=undefined, *sources):
 
 @OBJECT.static.method("create", 2)
 def object_create(realm, this, proto=undefined, properties=undefined, *_):
-    obj = JSObject(proto_argument(proto))
+    obj = ordinary_object(proto_argument(proto))
     note_prototype(obj.proto)
     return obj if properties is undefined else define_all(realm, obj, properties)
 
@@ -15527,7 +15653,7 @@ def enumerable_own(realm, value, pick):
 def object_from_entries(realm, this, entries=undefined, *_):
     if entries is undefined or entries is null:
         raise JSTypeError(f"{entries} is not iterable")
-    obj = JSObject(realm.ObjectPrototype)
+    obj = ordinary_object(realm.ObjectPrototype)
     iterator = iterate(realm, entries)
     try:
         for entry in with_polls(iterator):
@@ -15579,7 +15705,7 @@ def has_integrity(obj, frozen):
 @OBJECT.static.method("getOwnPropertyDescriptors", 1)
 def object_get_own_property_descriptors(realm, this, value=undefined, *_):
     obj = to_object(realm, value)
-    result = JSObject(realm.ObjectPrototype)
+    result = ordinary_object(realm.ObjectPrototype)
     for key in with_polls(obj.own_keys()):
         own = obj.get_own(key)
         if own is not None:
@@ -15590,7 +15716,7 @@ def object_get_own_property_descriptors(realm, this, value=undefined, *_):
 @OBJECT.static.method("groupBy", 2)
 def object_group_by(realm, this, items=undefined, callback=undefined, *_):
     groups = group_values(realm, items, callback, to_property_key)
-    return JSObject(None, {key: realm.new_array(values) for key, values in groups})
+    return ordinary_object(None, {key: realm.new_array(values) for key, values in groups})
 
 
 OBJECT.static.method("is", 2)(lambda realm, this, x=undefined, y=undefined, *_: same_value(x, y))
@@ -16135,7 +16261,7 @@ def error_capture_stack_trace(realm, this, obj=undefined, until=undefined, *_):
 
 def call_site(realm, code, lasti):
     """A CallSite of V8's for one frame."""
-    site, (line, column) = JSObject(realm.ObjectPrototype), frame_position(code, lasti)
+    site, (line, column) = ordinary_object(realm.ObjectPrototype), frame_position(code, lasti)
     text = utf16(frame_text(code, lasti).removeprefix("    at "))
     for name, value in {
             "getFileName": utf16(code.co_filename), "getLineNumber": line, "getColumnNumber": column or 1,
@@ -19103,7 +19229,7 @@ def array_with(realm, this, index=undefined, value=undefined, *_):
 
 
 ARRAY.alias(SYM_ITERATOR, "values")
-ARRAY.value(SYM_UNSCOPABLES, lambda realm: JSObject(None, dict.fromkeys((
+ARRAY.value(SYM_UNSCOPABLES, lambda realm: ordinary_object(None, dict.fromkeys((
     "at", "copyWithin", "entries", "fill", "find", "findIndex", "findLast", "findLastIndex", "flat",
     "flatMap", "includes", "keys", "toReversed", "toSorted", "toSpliced", "values"), True)),
     CONFIGURABLE)
@@ -19776,7 +19902,7 @@ class JSCollectionIterator(JSObject):
     __slots__ = ("source", "kind", "position", "era")
 
     def __init__(self, proto, source, kind):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.source = source
         self.kind = kind
         self.position = source.first
@@ -20033,7 +20159,7 @@ class JSWeakRef(JSObject):
     class_name = "WeakRef"
 
     def __init__(self, proto, target):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.reference = (lambda: target) if type(target) is JSSymbol else weakref.ref(target)
         self.kept = None
 
@@ -20457,7 +20583,7 @@ class JSTypedArray(JSObject):
     exotic = True
 
     def __init__(self, proto, kind, buffer, offset, length):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.kind = kind
         self.buffer = buffer
         self.offset = offset
@@ -21363,7 +21489,7 @@ class JSDataView(JSObject):
     class_name = "DataView"
 
     def __init__(self, proto, buffer, offset, size):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.buffer = buffer
         self.offset = offset
         self.fixed = size
@@ -21904,7 +22030,7 @@ def gathering_for(realm, capability, keys):
     """A PromiseGathering that resolves with an array, or with an object without prototype."""
     def resolve(values):
         capability.resolve(realm.new_array(values) if keys is None
-                           else JSObject(None, dict(zip(keys, values))))
+                           else ordinary_object(None, dict(zip(keys, values))))
     return PromiseGathering(realm, resolve)
 
 
@@ -22512,7 +22638,7 @@ def iterator_dispose(realm, this, *_):
 def iterator_construct(realm, new_target, *_):
     if new_target is realm.Iterator:
         raise JSTypeError("Abstract class Iterator not directly constructable")
-    return JSObject(proto_from(realm, new_target, "IteratorPrototype"))
+    return ordinary_object(proto_from(realm, new_target, "IteratorPrototype"))
 
 
 def careful_property(key, value):
@@ -22632,7 +22758,7 @@ def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
     except BaseException as error:
         close_all(records, error)
 
-    return make_helper(realm, records, zipped(records, mode, fill, lambda values: JSObject(
+    return make_helper(realm, records, zipped(records, mode, fill, lambda values: ordinary_object(
         None, dict(zip(keys, values)))))
 
 
@@ -23193,18 +23319,18 @@ def object_maker(realm, mend, has_null, has_escapes):
         for key, value in props.items():
             if type(value) is list:
                 props[key] = mend(value)
-        obj = _bare_object(JSObject)
-        obj.proto, obj.props, obj.attrs = proto, props, None
+        obj = JSObject()
+        obj.proto, obj.props, obj.attrs, obj.found = proto, props, None, UNTOUCHED
         return obj
 
     def make_object_with_nulls(props):
         for key, value in props.items():
             if value is None or type(value) is list:
                 props[key] = mend(value)
-        return JSObject(proto, props)
+        return ordinary_object(proto, props)
 
     def make_object_with_escapes(props):
-        return JSObject(proto, {utf16(key): mend(value) for key, value in props.items()})
+        return ordinary_object(proto, {utf16(key): mend(value) for key, value in props.items()})
     return make_object_with_escapes if has_escapes else \
         make_object_with_nulls if has_null else make_object
 
@@ -27149,7 +27275,7 @@ def named_groups(pattern, values):
     """The `groups` object, from the values of all groups but the first."""
     def value(numbers):
         return next((values[index - 1] for index in numbers if values[index - 1] is not undefined), undefined)
-    return JSObject(None, {name: value(numbers) for name, numbers in pattern.names.items()})
+    return ordinary_object(None, {name: value(numbers) for name, numbers in pattern.names.items()})
 
 
 def match_indices(realm, pattern, match):
@@ -27723,7 +27849,7 @@ class JSRegExpStringIterator(JSObject):
     class_name = "RegExp String Iterator"
 
     def __init__(self, proto, regexp, text, flags):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.regexp = regexp
         self.text = text
         self.is_global = "g" in flags
@@ -28982,14 +29108,14 @@ class JSLocale(JSObject):
 
 def intl_options(realm, options):
     """CoerceOptionsToObject (9.2.10)."""
-    return JSObject(None) if options is undefined else to_object(realm, options)
+    return ordinary_object(None) if options is undefined else to_object(realm, options)
 
 
 def object_options(realm, options):
     """GetOptionsObject (9.2.9), of the classes that came later."""
     if options is not undefined and not isinstance(options, JSObject):
         raise JSTypeError("Incorrect options: expected an object")
-    return JSObject(None) if options is undefined else options
+    return ordinary_object(None) if options is undefined else options
 
 
 class IntlSettings:
@@ -30122,34 +30248,29 @@ def is_text_field(text):
     return text[0] in "GEcBazvO" or text[0] in "ML" and len(text) > 2
 
 
-def field_distance(wanted, there):
-    """How far two forms of a field are from each other (ICU's DateTimePatternGenerator)."""
-    def rank(text):
-        if not is_text_field(text):
-            return 0x100 + len(text)
-        return {4: -0x104, 5: -0x101}.get(len(text), -0x103)
-    return abs(rank(wanted) - rank(there))
+def field_rank(text):
+    """Where a form of a field stands among all: the nearer, the more alike (ICU)."""
+    if not is_text_field(text):
+        return 0x100 + len(text)
+    return {4: -0x104, 5: -0x101}.get(len(text), -0x103)
 
 
 def best_format(data, wanted):
     """(pattern, fields of the skeleton, missing letters) of the nearest format for {letter: text}."""
-    best = None
-    for fields, pattern in date_formats(data):
-        distance = 0
-        for letter in wanted.keys() | fields.keys():
-            if letter not in fields:
-                distance += 0x1000
-            elif letter not in wanted:
-                distance += 0x10000
-            else:
-                distance += field_distance(wanted[letter], fields[letter])
-        if best is None or distance < best[0]:
-            best = distance, pattern, fields
-    return best[1], best[2], [letter for letter in wanted if letter not in best[2]]
+    best, nearest = None, math.inf
+    ranks = {letter: field_rank(text) for letter, text in wanted.items()}
+    for entry in date_formats(data):
+        distance = 0x1000 * len(ranks)
+        for letter, rank in entry[2]:
+            distance += abs(ranks[letter] - rank) - 0x1000 if letter in ranks else 0x10000
+        if distance < nearest:
+            best, nearest = entry, distance
+    fields, pattern, _ = best
+    return pattern, fields, [letter for letter in wanted if letter not in fields]
 
 
 def date_formats(data):
-    """[(fields, pattern)] of all formats of a locale, those of the styles among them."""
+    """[(fields, pattern, ranks of the fields)] of all formats of a locale, those of the styles among them."""
     formats = data.kept.get("all formats")
     if formats is None:
         named = {text: text for text in "GyMEdBhHmsSz"}
@@ -30163,8 +30284,10 @@ def date_formats(data):
             if base not in bases:
                 bases.append(base)
                 styles += [(fields, pattern)] * all([fields != each for each, _ in formats])
-        data.kept["all formats"] = formats = sorted(styles + formats, key=lambda each: min(
-            each[0], key="GyMEdBhHmsSz".index))
+        formats = sorted(styles + formats, key=lambda each: min(each[0], key="GyMEdBhHmsSz".index))
+        data.kept["all formats"] = formats = [
+            (fields, pattern, [(letter, field_rank(text)) for letter, text in fields.items()])
+            for fields, pattern in formats]
     return formats
 
 
@@ -30740,7 +30863,7 @@ class RelativeSettings(IntlSettings):
 
     def read(self, option, options):
         self.choose(option, "style", "numeric")
-        self.number = NumberSettings([self.locale], JSObject(None))
+        self.number = NumberSettings([self.locale], ordinary_object(None))
 
     def map(self, stem):
         """The forms of the style; a shorter style has only what differs from the longer one."""
@@ -30989,7 +31112,7 @@ class DurationSettings(IntlSettings):
             before = self.styles[unit] if position > 3 else ""
         self.fractionalDigits = number_option(options, "fractionalDigits", 0, 9, None)
         list_style = "short" if self.style == "digital" else self.style
-        self.list = ListSettings([self.locale], JSObject(None, {"type": "unit", "style": list_style}))
+        self.list = ListSettings([self.locale], ordinary_object(None, {"type": "unit", "style": list_style}))
 
     def read_unit(self, option, unit, position, before):
         """GetDurationUnitOptions (13.5.6): `before` is the style of the unit before that may be numeric."""
@@ -31102,7 +31225,7 @@ class DurationWriter:
             options.update(roundingMode="trunc", maximumFractionDigits=9 if most is None else most,
                            minimumFractionDigits=most or 0)
         options["numberingSystem"] = self.settings.numberingSystem
-        made = NumberSettings([self.settings.locale], JSObject(None, options))
+        made = NumberSettings([self.settings.locale], ordinary_object(None, options))
         return [(*part, unit[:-1]) for part in format_number_parts(text, made)]
 
     def write_clock(self, first):
@@ -33436,9 +33559,9 @@ def add_attributes(realm, parts, name, props):
 
 @GLOBAL_FUNCTIONS.method("h", 2)
 def global_h(realm, this, kind=undefined, props=undefined, *children):
-    props = props if isinstance(props, JSObject) else JSObject(realm.ObjectPrototype)
+    props = props if isinstance(props, JSObject) else ordinary_object(realm.ObjectPrototype)
     if is_callable(kind):
-        given = JSObject(realm.ObjectPrototype)
+        given = ordinary_object(realm.ObjectPrototype)
         for key in interruptible(props.own_keys()):
             if props.get_own(key).enumerable:
                 given.put(key, props.get(key))
@@ -33728,19 +33851,31 @@ def global_queue_microtask(realm, this, callback=undefined, *_):
 # -- AbortController and AbortSignal -----------------------------------------------------
 
 class JSAbortSignal(JSObject):
-    """DOM, 3.2. `listeners` are (function or object, once), `steps` what the engine does at an abort."""
+    """DOM, 3.2. `listeners` are (function or object, once), `steps` what the engine does at an abort,
+    `dependents` the signals of AbortSignal.any() that wait for this one."""
 
     __slots__, __init__ = object_attributes(
-        "; aborted=False reason=undefined listeners=[] steps=[] handler=null")
+        "; aborted=False reason=undefined listeners=[] steps=[] dependents=[] handler=null")
     class_name = "AbortSignal"
 
     def abort(self, realm, reason):
-        """Signal abort: the steps of the engine first, then what scripts wait with."""
+        """Signal abort: all that depend on it are aborted before scripts hear of it."""
         if self.aborted:
             return
         self.aborted = True
         self.reason = new_dom_exception(realm, "This operation was aborted", "AbortError") \
             if reason is undefined else reason
+        aborted = [self]
+        for signal in aborted:
+            for other in signal.dependents:
+                if not other.aborted:
+                    other.aborted, other.reason = True, self.reason
+                    aborted.append(other)
+        for signal in aborted:
+            signal.run_steps(realm)
+
+    def run_steps(self, realm):
+        """The steps of the engine first, then what scripts wait with."""
         steps, self.steps = self.steps, []
         for step in steps:
             step()
@@ -33855,7 +33990,7 @@ def abort_signal_any(realm, this, signals=undefined, *_):
             signal.abort(realm, source.reason)
             return signal
     for source in sources:
-        source.when_aborted(lambda source=source: signal.abort(realm, source.reason))
+        source.dependents.append(signal)
     return signal
 
 
@@ -35457,13 +35592,15 @@ def reading_helpers(realm, helpers):
         """obj.key, key a str."""
         if type(obj) is JSObject:
             holder, may_have_getter = obj, key in Guard.keys
+            if may_have_getter and key not in obj.props and (found := obj.found.get("get " + key)):
+                return found(obj)
             while holder is not None:
                 value = holder.props.get(key)
                 if value is not None:
                     return value
                 if may_have_getter and holder.attrs is not None and key in holder.attrs:
                     getter = holder.attrs[key].getter
-                    return undefined if getter is undefined else getter.fn(obj)
+                    return undefined if getter is undefined else keep_found(obj, key, getter)(obj)
                 holder = holder.proto
                 if holder is not None and holder.exotic:
                     return holder.get(key, obj)
@@ -35498,15 +35635,13 @@ def reading_helpers(realm, helpers):
         elif obj is undefined or obj is null:
             raise JSTypeError(f"Cannot read properties of {obj} (reading '{key_for_message(key)}')")
         elif kind is float and type(obj) is JSArray and key == key and abs(key) < 2 ** 31:
-            index = int(key)
-            if index == key and 0 <= index < len(obj.items):
+            if (index := int(key)) == key and 0 <= index < len(obj.items):
                 return obj.items[index]
         return get_v(realm, obj, to_property_key(key))
 
     def get_length(obj):
-        if type(obj) is str:
-            return len(obj)
-        return len(obj.items) if type(obj) is JSArray else get(obj, "length")
+        return len(obj) if type(obj) is str else len(obj.items) if type(obj) is JSArray \
+            else get(obj, "length")
 
     return get, get_element, get_length
 
@@ -35527,17 +35662,17 @@ def calling_helpers(realm, helpers):
                 props = obj.props
             except AttributeError:
                 return callable_or_refusal(get_v(realm, obj, key), text, realm)
-            proto = obj.proto
             if key in props:
                 function = props[key]
-            elif obj.attrs is not None or proto is None:
+            elif key in obj.found:
+                return obj.found[key]
+            elif obj.attrs is not None or obj.proto is None:
                 function = obj.get(key)
-            elif key in proto.props:
-                function = proto.props[key]
             else:
-                function = get(obj, key)
+                proto = obj.proto
+                function = proto.props[key] if key in proto.props else get(obj, key)
                 if type(obj) is type(proto) is JSObject and type(function) is JSFunction:
-                    keep_inherited(proto, key, function)
+                    return keep_found(obj, key, function)
         if type(function) is JSFunction:
             return function.fn
         return callable_or_refusal(function, text, realm)
@@ -35563,10 +35698,11 @@ def literal_helpers(realm, helpers):
 
     def object_of(props):
         """The value of an object literal; takes the dict over."""
-        this = allocate(JSObject)
+        this = JSObject()
         this.proto = object_proto
         this.props = props
         this.attrs = None
+        this.found = UNTOUCHED
         return this
 
     def array_of(items):
@@ -35584,7 +35720,7 @@ def literal_helpers(realm, helpers):
 
 def constructing_helpers(realm, helpers):
     """Instances of functions and classes."""
-    object_proto, allocate = realm.ObjectPrototype, object.__new__
+    object_proto = realm.ObjectPrototype
 
     def new(callee, text):
         """The Python function that `new callee(…)` calls with the callee and the arguments."""
@@ -35602,10 +35738,12 @@ def constructing_helpers(realm, helpers):
 
     def instance_of_function(callee, x=None, y=None, z=None, *more):
         proto = callee.props.get("prototype") or callee.get("prototype")
-        this = allocate(JSObject)
+        this = JSObject()
         this.proto = proto if type(proto) is JSObject or isinstance(proto, JSObject) else object_proto
         this.props = {}
         this.attrs = None
+        this.found = proto.attrs.found if type(proto) is JSObject and type(proto.attrs) is InheritedAttrs \
+            else UNTOUCHED
         if z is not None:               # a call with a tuple takes longer
             result = callee.fn(this, x, y, z, *more) if more else callee.fn(this, x, y, z)
         elif y is not None:
@@ -35616,16 +35754,7 @@ def constructing_helpers(realm, helpers):
 
     def new_instance(new_target, klass):
         """OrdinaryCreateFromConstructor for a base class, with its fields."""
-        if new_target is klass:         # no script can change this property
-            proto = klass.props["prototype"]
-        else:
-            proto = new_target.props.get("prototype")
-            if not isinstance(proto, JSObject):
-                proto = prototype_for(new_target, realm.object_prototype)
-        this = allocate(JSObject)
-        this.proto = proto
-        this.props = {}
-        this.attrs = None
+        this = ordinary_object(prototype_for(new_target, realm.object_prototype))
         if klass.fields:
             initialize_fields(this, klass)
         return this
@@ -35696,7 +35825,7 @@ def function_helpers(realm, helpers):
         function.fn = code
         function.ctor = info.ctor
         function.info = info
-        function.attrs = function.home = function.fields = None
+        function.attrs = function.home = function.fields = function.found_below = None
         return function
 
     def make_target_function(code, info):
@@ -35705,7 +35834,7 @@ def function_helpers(realm, helpers):
         function.home = realm
         if function.ctor is True:
             def construct_target(new_target, *args):
-                this = JSObject(prototype_for(new_target, realm.object_prototype))
+                this = ordinary_object(prototype_for(new_target, realm.object_prototype))
                 result = code(new_target, this, *args)
                 return result if isinstance(result, JSObject) else this
             function.ctor = construct_target
@@ -36405,7 +36534,7 @@ def make_class(realm, superclass, code, info):
                               + display(proto_parent))
         proto_parent = None if proto_parent is null else proto_parent
         parent = superclass
-    proto = JSObject(proto_parent)
+    proto = ordinary_object(proto_parent)
     note_prototype(proto_parent)
 
     def refuse(this, *args):
@@ -36419,6 +36548,8 @@ def make_class(realm, superclass, code, info):
     klass.props = {"length": info.length, "name": info.name, "prototype": proto}
     klass.attrs = {"length": CONFIGURABLE, "name": CONFIGURABLE, "prototype": 0}
     proto.put("constructor", klass, HIDDEN_ATTRS)
+    proto.attrs = InheritedAttrs(proto.attrs, proto)
+    klass.found_below = proto.attrs.found
     return klass
 
 
@@ -36426,7 +36557,19 @@ def default_constructor(realm, klass, derived):
     """What a class without a constructor runs (15.7.14, step 14)."""
     if not derived:
         new_instance = realm.runtime["new_instance"]
-        return lambda new_target, *args: new_instance(new_target, klass)
+
+        def construct_base(new_target, *_):
+            if new_target.found_below is None:
+                return new_instance(new_target, klass)
+            this = JSObject()
+            this.proto = new_target.props["prototype"]
+            this.props = {}
+            this.attrs = None
+            this.found = new_target.found_below
+            if klass.fields:
+                initialize_fields(this, klass)
+            return this
+        return construct_base
 
     def construct_derived(new_target, *args):
         count = len(args)
@@ -36587,7 +36730,7 @@ class JSGlobal(JSObject):
     exotic = True
 
     def __init__(self, realm):
-        JSObject.__init__(self, None)
+        begin_object(self, None)
         self.realm = realm
         self.parent = None
         self.flags = {}
@@ -36631,7 +36774,7 @@ class JSGlobal(JSObject):
         if type(key) is not str:
             JSObject.store_property(self, key, desc, current)
             return
-        keeper = JSObject(None)
+        keeper = ordinary_object(None)
         if current is not None:
             JSObject.store_property(keeper, key, current, None)
         JSObject.store_property(keeper, key, desc, current)
@@ -36706,7 +36849,7 @@ class JSNamespace(JSObject):
     exotic = True
 
     def __init__(self, cells):
-        JSObject.__init__(self, None)
+        begin_object(self, None)
         self.cells = cells
         self.attrs = SealedAttrs({SYM_TO_STRING_TAG: 0})
         self.props[SYM_TO_STRING_TAG] = "Module"
@@ -37012,7 +37155,7 @@ class ModuleMap:
 
     def meta(self, filename):
         if filename not in self.metas:
-            self.metas[filename] = JSObject(None, {"url": utf16(filename)})
+            self.metas[filename] = ordinary_object(None, {"url": utf16(filename)})
         return self.metas[filename]
 
     # -- loading and linking ----
@@ -37100,8 +37243,8 @@ class ModuleMap:
         if name in self.required:
             return self.required[name].get("exports")
         realm = self.realm
-        module = self.required[name] = JSObject(realm.ObjectPrototype)
-        exports = JSObject(realm.ObjectPrototype)
+        module = self.required[name] = ordinary_object(realm.ObjectPrototype)
+        exports = ordinary_object(realm.ObjectPrototype)
         for key, value in (("exports", exports), ("id", utf16(name)), ("filename", utf16(name)),
                            ("loaded", False)):
             module.put(key, value)
@@ -37131,7 +37274,7 @@ class ModuleMap:
         """The `require` of the module of that name."""
         require = self.realm.function(lambda this, specifier=undefined, *_: self.require(specifier, name),
                                       "require", 1)
-        require.put("cache", JSObject(None))
+        require.put("cache", ordinary_object(None))
         require.put("resolve", self.realm.function(
             lambda this, specifier=undefined, *_:
             utf16(self.loader(python_text(to_string(specifier)), name, "require")[0]), "resolve", 1))
@@ -37144,7 +37287,7 @@ class ModuleMap:
         with self.realm.uncounted():
             name, source = self.loader(python_text(specifier), referrer, "require")
         if name not in self.required and name.endswith(".json"):
-            module = self.required[name] = JSObject(self.realm.ObjectPrototype)
+            module = self.required[name] = ordinary_object(self.realm.ObjectPrototype)
             module.put("exports", self.realm.parse_json(source))
         if name in self.required or type(source) is CommonJS:
             return self.run_common_js(name, source)
@@ -37159,7 +37302,7 @@ class ModuleMap:
 
     def native(self):
         """What the modules of node are made of that JavaScript cannot do."""
-        realm, native = self.realm, JSObject(self.realm.ObjectPrototype)
+        realm, native = self.realm, ordinary_object(self.realm.ObjectPrototype)
 
         def inspect(this, value=undefined, depth=2, colors=False, *_):
             return utf16(inspect_value(realm, value, to_number(depth), colors is True))
@@ -37453,6 +37596,8 @@ def _emptied(thing):
     """What an object of a dead realm had that may make circles, and no longer has."""
     had = [thing.props, thing.attrs]
     thing.attrs, thing.props = None, {}
+    if type(thing) is JSObject:
+        thing.found = UNTOUCHED
     if isinstance(thing, JSFunction):
         had += [thing.fn, thing.ctor, thing.fields]
         thing.fn = thing.ctor = thing.fields = None
@@ -38584,7 +38729,7 @@ class RealmBase:
         return self.ObjectPrototype
 
     def new_object(self, props=None):
-        return JSObject(self.ObjectPrototype, props)
+        return ordinary_object(self.ObjectPrototype, props)
 
     def lazy_object(self, props, makers, subject=None):
         """An object whose LATER properties in the dict `props` are made by makers[key](realm, subject)."""
@@ -38607,7 +38752,7 @@ class RealmBase:
         return JSFunction(self.FunctionPrototype, fn, FunctionInfo(name, length))
 
     def iter_result(self, value, done):
-        return JSObject(self.ObjectPrototype, {"value": value, "done": done})
+        return ordinary_object(self.ObjectPrototype, {"value": value, "done": done})
 
     def new_error(self, kind, message):
         return make_error(self, kind, message, frames_of_stack(sys._getframe(1)))
@@ -39353,7 +39498,7 @@ class Realm(RealmBase):
         if value is None:
             return null
         if kind is dict:
-            return JSObject(self.ObjectPrototype,
+            return ordinary_object(self.ObjectPrototype,
                             {utf16(str(key)): utf16(item) if type(item) is str else self.from_python(item)
                              for key, item in value.items()})
         if kind is list or kind is tuple:
@@ -39378,7 +39523,7 @@ class Realm(RealmBase):
         def end(this, value=undefined, *_):
             items.close()
             return self.iter_result(value, True)
-        iterator = JSObject(self.IteratorPrototype)
+        iterator = ordinary_object(self.IteratorPrototype)
         iterator.put("next", self.function(following, "next"), HIDDEN_ATTRS)
         iterator.put("return", self.function(end, "return"), HIDDEN_ATTRS)
         return iterator
@@ -39482,7 +39627,7 @@ class Realm(RealmBase):
     def read_only(self, values):
         """An object without prototype that has these texts, which nobody who looks at it is shown: each
         property is a getter."""
-        obj = JSObject(None)
+        obj = ordinary_object(None)
         for key, value in values.items():
             getter = self.function(lambda this, *_, value=utf16(value): value, utf16(key))
             obj.put_accessor(utf16(key), getter, undefined, ENUMERABLE)
@@ -39538,8 +39683,8 @@ def make_prototype_property(function):
     """The `prototype` that a function is born with (10.2.5, 15.5.4)."""
     realm = realm_of_function(function)
     if function.info.prototype != "object":
-        return JSObject(getattr(realm, function.info.prototype))
-    proto = JSObject(realm.ObjectPrototype)
+        return ordinary_object(getattr(realm, function.info.prototype))
+    proto = ordinary_object(realm.ObjectPrototype)
     proto.put("constructor", function, HIDDEN_ATTRS)
     return proto
 
