@@ -192,13 +192,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,589
+    15  Realm, jobs and timers                                                         5,595
           Helpers of generated code: any realm                                           373
           Helpers of generated code: one realm                                           292
           Helpers of generated code: shortcuts                                           767
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        677
+          Modules                                                                        683
           Freeing in slices                                                              185
           Deadlines                                                                      530
           Values for a reader that chooses                                               102
