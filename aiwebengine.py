@@ -14977,7 +14977,10 @@ class KeptCode:
             draft = f"{path}.{os.getpid()}.{threading.get_ident()}"
             with open(draft, "xb", opener=lambda *facts: os.open(*facts, 0o600)) as file:
                 file.write(hashlib.sha256(data).digest() + data)
-            os.replace(draft, path)
+            try:
+                os.replace(draft, path)
+            except OSError:             # on Windows while somebody reads the one that is there
+                os.unlink(draft)
         return compiled
 
     @staticmethod
@@ -37199,7 +37202,7 @@ class ModuleMap:
             return self.modules[key]
         if key == name:
             return self.parse(name, source, fresh)
-        return self.ready(key, {"default": Cell(self.value_of_file(source, kind))})
+        return self.ready(key, {"default": Cell(self.value_of_file(name, source, kind))})
 
     def ready(self, key, cells):
         """Adds a module that has its values already."""
@@ -37209,10 +37212,14 @@ class ModuleMap:
         module.state = "done"
         return module
 
-    def value_of_file(self, source, kind):
+    def value_of_file(self, name, source, kind):
         """What a file is to a script that imports it as JSON, text or bytes."""
         if kind == "json":
-            return self.realm.parse_json(source)
+            try:
+                return self.realm.parse_json(source)
+            except JSNativeError as error:
+                error.message = f"{name}: {error.message}"
+                raise
         if kind == "text":
             return utf16(source)
         data = source if isinstance(source, bytes) else source.encode()
@@ -55611,6 +55618,8 @@ def entry_of_package(folder, subpath, conditions):
         if not found.startswith("./") or {"..", "node_modules"} & {*found[2:].split("/")}:
             raise PackageFault(f"its package.json exports {found!r}, which leads out of it")
         tries = [found]
+    elif os.path.isfile(os.path.join(folder, subpath, "package.json")) and subpath != ".":
+        return entry_of_package(os.path.join(folder, subpath), ".", conditions)
     elif subpath != ".":
         tries = [subpath + end for end in _PACKAGE_ENDS]
     else:
@@ -55621,8 +55630,9 @@ def entry_of_package(folder, subpath, conditions):
         path = os.path.join(folder, one)
         if os.path.isfile(path):
             return path
-    raise PackageFault("it has only types: write import type" if "types" in facts or "typings" in facts else
-                       "it has no file " + (tries[0] if len(tries) == 1 else "that could be its entry"))
+    raise PackageFault("it has no file " + tries[0] if exports is not None or subpath != "." else
+                       "it has only types: write import type" if "types" in facts or "typings" in facts else
+                       "it has no file that could be its entry")
 
 
 def import_target(scope, specifier, conditions):

@@ -9772,6 +9772,8 @@ class PackageFormTest(ServerCase):
                                            "@s/p/lib/b.mjs": value + "'b'"}, "@s/p/b", "b"),
                 ("a pattern with an ending", {"p/package.json": {"exports": {"./*.js": "./x/*.js", "./*": "./y/*.js"}, "type": "module"},
                                               "p/x/a.js": value + "'xa'"}, "p/a.js", "xa"),
+                ("a folder with a package.json of its own", {"p/package.json": {"types": "x"}, "p/sub/package.json": {"main": "../lib/a.js"},
+                                                             "p/lib/a.js": "module.exports = 'sub'"}, "p/sub", "sub"),
                 ("a file without exports", {"p/package.json": {}, "p/lib/a.js": "module.exports = 'la'"}, "p/lib/a", "la"),
                 ("type module", {"p/package.json": {"type": "module"}, "p/index.js": "const x = 'm'; export { x as default }"}, "p", "m"),
                 ("json", {"p/package.json": {}, "p/a.json": [1]}, "p/a.json", [1])):
