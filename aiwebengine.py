@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,219
+    10  Code generator                                                                 5,222
           Nodes of Python                                                                218
           Functions and their variables                                                  565
           Statements                                                                     215
@@ -74,7 +74,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members as targets                                                             100
           Questions about nodes                                                          269
           Compiling a source text                                                        535
-          Keeping compiled packages                                                      121
+          Keeping compiled packages                                                      124
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,307
           Helpers shared by the built-ins                                                 92
@@ -192,13 +192,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,595
+    15  Realm, jobs and timers                                                         5,600
           Helpers of generated code: any realm                                           373
           Helpers of generated code: one realm                                           292
           Helpers of generated code: shortcuts                                           767
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        683
+          Modules                                                                        688
           Freeing in slices                                                              185
           Deadlines                                                                      530
           Values for a reader that chooses                                               102
@@ -266,14 +266,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,213
+    20  Scripts: loading and hot reload                                                4,216
           Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               82
           Calls                                                                          239
           Routes                                                                         206
           Modules of node                                                                744
-          Packages                                                                       272
+          Packages                                                                       275
           Imported files                                                                 138
           Between scripts, and in time                                                   113
           Settings                                                                        81
@@ -10750,10 +10750,10 @@ class FunctionEmitter(NodeMaker):
         name = obj.id + suffix
         if not place.test.value:
             place.test, place.body = self.const(True), []
-            if otherwise is not None:
-                place.body = self.python("""
-                    try: pass
-                    except AttributeError: pass""")
+        if otherwise is not None and not (place.body and isinstance(place.body[0], ast.Try)):
+            place.body[:0] = self.python("""
+                try: pass
+                except AttributeError: pass""")
         body = place.body if otherwise is None else place.body[0].body
         if not any(isinstance(made, ast.Assign) and made.targets[0].id == name for made in body):
             body.append(self.node(ast.Assign, [self.store(name)], value))
@@ -37267,6 +37267,7 @@ class ModuleMap:
                "__filename, __dirname) {"      # a module may declare the names that are given outside of it
         try:
             with realm.uncounted():
+                self.reading = name
                 compiled = realm.compile(f"{head}\n{source}\n}} }})", name, compile_common_js)
             function = call(realm.run_script(compiled), undefined, require,
                             self.native() if "native" in given else undefined)
