@@ -37061,7 +37061,7 @@ _GIVEN_NAMES = {"process": ('require("node:process")', 'import process from "nod
                                  'import { setImmediate } from "node:timers"'),
                 "require": (None, 'import { createRequire as _r } from "node:module"; '
                                   "const require = _r(import.meta.url)")}
-#: One pattern for each, which begins with its name: Python finds a text much faster than what may be before it.
+#: One pattern for each, which begins with its name, because that is what Python finds fast.
 _GIVEN = {name: LatePattern(rf"{name}(?<![.\w$]{name})" + (r"(?=\([\"'])" if name == "require" else
                                                            r"\b(?!\s*:)")) for name in _GIVEN_NAMES}
 
