@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,100
+     6  Parser                                                                         4,101
           Parser: names and scopes                                                       266
           Parser: statements                                                             496
           Parser: functions                                                              164
@@ -40,7 +40,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parsing a source text                                                          117
           Parser: types of TypeScript                                                    636
           Parser: declarations of TypeScript                                             458
-          Parser: enums and namespaces                                                   257
+          Parser: enums and namespaces                                                   258
           Parser: elements of JSX                                                        364
           From TypeScript and JSX to JavaScript                                           60
      7  Scope analysis                                                                 1,411
@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,222
-          Nodes of Python                                                                218
-          Functions and their variables                                                  565
+    10  Code generator                                                                 5,233
+          Nodes of Python                                                                219
+          Functions and their variables                                                  575
           Statements                                                                     215
           Loops, jumps and try                                                           655
           Destructuring                                                                  176
@@ -76,7 +76,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Compiling a source text                                                        535
           Keeping compiled packages                                                      124
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,307
+    11  Built-ins of the language                                                      9,310
           Helpers shared by the built-ins                                                 92
           Object                                                                         308
           Function                                                                       152
@@ -131,7 +131,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array.fromAsync                                                                 42
           Disposal of resources                                                          155
           JSON: parsing                                                                  427
-          JSON: writing                                                                  341
+          JSON: writing                                                                  344
           Reflect                                                                         68
           Proxy                                                                          268
           Global functions and values                                                     93
@@ -5324,10 +5324,12 @@ class TypeScriptParser(TypeParser):
 # -- Parser: enums and namespaces --------------------------------------------------------
 
 def _literal_text(value):
-    """A number as a literal."""
-    if isinstance(value, float):
-        return "NaN" if value != value else repr(value).replace("inf", "Infinity")
-    return str(value)
+    """A number as a literal, which is also its text unless it is -0."""
+    value = float(value)
+    if value.is_integer() and abs(value) < 1e21:
+        return "-0" if str(value) == "-0.0" else str(int(value))
+    text = repr(value).replace("inf", "Infinity").replace("nan", "NaN").replace("e-0", "e-")
+    return format(decimal.Decimal(text), "f") if text.endswith(("e-5", "e-6")) else text
 
 
 def _signed(value):
@@ -5481,7 +5483,7 @@ class EnumParser(TypeScriptParser):
             parts = [self.fold(part, name, members) for part in node.expressions]
             if None in parts:
                 return None
-            texts = [part if isinstance(part, str) else _literal_text(part) for part in parts]
+            texts = [part if isinstance(part, str) else _literal_text(part or 0) for part in parts]
             return "".join(q.cooked + t for q, t in zip(node.quasis, [*texts, ""]))
         if kind is Identifier:
             return members.get(node.name)
@@ -5494,7 +5496,7 @@ class EnumParser(TypeScriptParser):
             value = self.fold(node.argument, name, members)
             if value is None or isinstance(value, str):
                 return None
-            return {"-": operator.neg, "+": operator.pos, "~": lambda v: ~_signed(v)}.get(
+            return {"-": lambda v: -float(v), "+": operator.pos, "~": lambda v: ~_signed(v)}.get(
                 node.operator, lambda v: None)(value)
         if kind is not BinaryExpression or node.operator not in _FOLDED:
             return None
@@ -5503,12 +5505,11 @@ class EnumParser(TypeScriptParser):
             return None
         if isinstance(left, str) or isinstance(right, str):
             return None if node.operator != "+" else "".join(
-                side if isinstance(side, str) else _literal_text(side) for side in (left, right))
+                side if isinstance(side, str) else _literal_text(side or 0) for side in (left, right))
         try:
-            value = _FOLDED[node.operator](left, right)
-        except (ArithmeticError, ValueError):
+            return float(_FOLDED[node.operator](float(left), float(right)))
+        except (ArithmeticError, ValueError, TypeError):    # such as a complex number
             return None
-        return int(value) if isinstance(value, float) and value.is_integer() else value
 
     # -- namespaces ----
 
@@ -10162,6 +10163,7 @@ class NodeMaker:
         #: Python name of a variable that never changes -> the place, after it was set, for a second variable:
         #: the dict of properties of an ordinary object (which stays the same dict), empty for anything else.
         self.dict_places = {}
+        self.places = []              # all of them, each with the statements in which it stands
         self.listless = set()
 
     def node(self, kind, *values, **fields):
@@ -10394,7 +10396,7 @@ class FunctionEmitter(NodeMaker):
         optional, rest, patterns = self.plan_parameters(node)
         prologue = self.out = []
         self.prologue(node, scope, patterns)
-        params_done = len(prologue)
+        self.out = []
         self.emit_python("if interrupt: stop()")
         if node.expression:
             self.at(node.body)
@@ -10402,9 +10404,9 @@ class FunctionEmitter(NodeMaker):
         else:
             self.function_body(node.body.body, scope.body)
         self.at(node)
-        body = self.out
-        if self.jump_codes:
-            body[params_done:params_done] = self.python("jump = 0")
+        self.drop_places()
+        params_done = len(prologue)
+        body = prologue + (self.python("jump = 0") if self.jump_codes else []) + self.out
         if node.is_generator or node.is_async:
             body = self.generator_body(node, body, params_done)
         self.at(node)
@@ -10709,9 +10711,16 @@ class FunctionEmitter(NodeMaker):
                 self.listless.add(variable.python)      # it begins with holes, and may get a list of its own
 
     def make_place(self, python):
-        place = self.node(ast.If, self.const(False), [self.passing()], [])
+        place = self.node(ast.If, test=self.const(False), body=[self.passing()], orelse=[])
         self.dict_places[python] = place
+        self.places.append((place, self.out))
         self.emit(place)
+
+    def drop_places(self):
+        """Removes places that nothing used: CPython need not compile them."""
+        for place, statements in self.places:
+            if not place.test.value and place in statements:
+                statements.remove(place)
 
     def dict_of(self, obj):
         """The name of the dict that goes with a variable, or None."""
@@ -10750,15 +10759,18 @@ class FunctionEmitter(NodeMaker):
         name = obj.id + suffix
         if not place.test.value:
             place.test, place.body = self.const(True), []
-        if otherwise is not None and not (place.body and isinstance(place.body[0], ast.Try)):
-            place.body[:0] = self.python("""
+        body = place.body
+        if otherwise is not None:
+            guarded = [made for made in body if isinstance(made, ast.Try)] or self.python("""
                 try: pass
                 except AttributeError: pass""")
-        body = place.body if otherwise is None else place.body[0].body
+            if guarded[0] not in body:
+                body += guarded
+            body = guarded[0].body
         if not any(isinstance(made, ast.Assign) and made.targets[0].id == name for made in body):
             body.append(self.node(ast.Assign, [self.store(name)], value))
             if otherwise is not None:
-                place.body[0].handlers[0].body.append(
+                guarded[0].handlers[0].body.append(
                     self.node(ast.Assign, [self.store(name)], self.name(otherwise)))
         return self.name(name)
 
@@ -23947,17 +23959,20 @@ def unwrapped(value):
 def circular_error(cycle, key):
     """The TypeError for a structure that contains itself. `cycle` lists (key, object) pairs, the
     first object being the one that the property `key` of the last one leads back to."""
-    def step(name):
-        return f"index {name}" if array_index(name) >= 0 else f"property '{name}'"
+    def step(holder, name):
+        if isinstance(holder, JSArray) and array_index(name) >= 0:
+            return f"index {name}"
+        return f"property '{name}'" if name else "<anonymous>"
 
     def made_by(obj):
         return f"object with constructor '{constructor_name(obj) or 'Object'}'"
     lines = ["Converting circular structure to JSON", f"    --> starting at {made_by(cycle[0][1])}"]
     shown = min(len(cycle), 1 + CIRCULAR_LINES)
-    middle = [f"    |     {step(name)} -> {made_by(obj)}" for name, obj in cycle[1:]]
+    middle = [f"    |     {step(holder, name)} -> {made_by(obj)}"
+              for (_, holder), (name, obj) in zip(cycle, cycle[1:])]
     if len(cycle) > shown + 1:
         middle = middle[:CIRCULAR_LINES] + ["    |     ..."] + middle[-1:]
-    return JSTypeError("\n".join(lines + middle + [f"    --- {step(key)} closes the circle"]))
+    return JSTypeError("\n".join(lines + middle + [f"    --- {step(cycle[-1][1], key)} closes the circle"]))
 
 
 def json_stringify(realm, value, replacer=undefined, space=undefined):
@@ -45523,7 +45538,7 @@ def _coerce_id(value):
     if isinstance(value, str):
         return value
     number = _whole_number(value)
-    if number is None:
+    if number is None or not _is_finite(number):
         raise _cannot_represent("ID cannot represent value", value)
     return str(number) if abs(number) < 10 ** 21 else _number_text(float(number))
 

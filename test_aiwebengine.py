@@ -681,15 +681,22 @@ RECORDED = {
         7803 58b3 0513 2944""",
     "values": """
         1e4e 1096 da04 51e9 15bd 5217 a75a e4ed 45df abae 39b6 6e82 2652 5fe1 15c9 bee9 2e5b b6d2 ae8f 0fc0
-        2a6a 20e8 7363 10b9 d936 f506 0bd8 e1ba ac84 cf6e a91b 2bbe f6da 879a 6437 b5a9 9433 3cfd e1fc 2b70
-        91a1 841d aadd cd09 54b2 4609 5340 7c80 de6c 7c80 e3f6 231e 6316 9f13 cf37 efc3 4da4 17cd 5e78 5e78
-        f8be 1aaa fe27 202e daf4 b389 a114 cfa0 74cf 4806 67f7 d1c7 7648 6b29 b8e0 5bf2 c32e 1124 b20c 3f92
-        21fe 23f0 32df 8d7b 5b7e faeb df24 4c94 b874 537b 041b 9743 0c60 9e01 a522 0b81 6514 4ab5 ee27 0657
-        9196 6699 7e7e 2269 e412 1c2c 1c2c 6792 78a9 7b3c 69d9 bfe0 4e79 6729 1c80 c3a9 27ba d998 2e61 3a5d
-        4f58 e8ed 46cd e8ed 593b 6b23 408d 2352 145e d9d5 9809 de9a 9d73 f6cc 6f0c 8bba c49b 4e24 fac4 7b9b
-        d660 4bcb caa7 be81 8c3c 789e e863 1969 7606 4d72 1606 5c15 f644 de3c 2502 2502 cfc2 6c9e 1807 68a6
-        fc03 8342 7ef8 09bd 09bd 1331 bc77 7280 c6bb bfa0 ff0f bd36 1898 7173 a606 188f 70b8 2c92 09d5 46b9
-        9361 49ea 7b18 0b7b f921 9eb9 7153 9196 9196 b748 b633 aedd 3d00 2a4d 0fcb 273b""",
+        2a6a 7363 10b9 d936 f506 0bd8 e1ba ac84 cf6e 2bbe f6da b8de 38f4 879a 6437 b5a9 9433 3cfd e1fc 2b70
+        91a1 841d aadd cd09 54b2 4609 5340 7c80 de6c 7c80 e3f6 6316 885a f525 4f72 83e2 6887 768d d63f 0508
+        bea0 6013 5e78 5e78 f8be 1aaa fe27 202e daf4 b389 a114 cfa0 74cf 4806 67f7 d1c7 7648 6b29 b8e0 5bf2
+        c32e 1124 b20c 3f92 21fe 23f0 32df 8d7b 5b7e faeb df24 4c94 b874 537b 041b 9743 0c60 9e01 a522 0b81
+        6514 4ab5 ee27 0657 9196 6699 7e7e 2269 e412 1c2c 1c2c 6792 78a9 7b3c 69d9 bfe0 4e79 6729 1c80 c3a9
+        27ba d998 2e61 3a5d 4f58 e8ed 46cd e8ed 593b 6b23 408d 2352 145e d9d5 9809 de9a 9d73 f6cc 6f0c 8bba
+        c49b 4e24 fac4 7b9b d660 4bcb caa7 be81 8c3c 789e e863 1969 7606 4d72 1606 5c15 f644 de3c 2502 2502
+        cfc2 6c9e 1807 68a6 fc03 8342 7ef8 09bd 09bd 1331 bc77 7280 c6bb bfa0 ff0f bd36 1898 7173 a606 188f
+        70b8 2c92 09d5 46b9 9361 49ea 7b18 0b7b f921 9eb9 7153 9196 9196 b748 6e8f c0f5 7c48 8fa0 7254 3d00
+        2a4d 0fcb 273b""",
+    "intl options": """
+        4927 0d25 c425 8c9b 5d89 e7e8 5890 0103 0ac1 9c3d 6429 6534 e30c 0755 da1f f634 5d89 ee75 a921 2a0d
+        c85c b52c 12fe c1c1 ae53 2f50 7620 439c 9bde c006 e689 8639 512c df44 02d1 7f22 3211 6ac2 d4b0 c3af
+        e7f1 1e4c cc93 019d 7161 8c12 9445 3a12 774d b34b 7c2b f153 a9a9 4cca ab75 7737 5f59 ed3d 8f42 6bef
+        f443 e59e 0c14 e062 c22b 679c 2af1 7710 efc6 6932 bcfa 84bf 1544 eac8 7072 ccd9 2066 20ab 277f ec9c
+        bb29 ee37 020a 1dde 8300 2727 78b5 e34e b890 7af7 cb26""",
 }
 
 
@@ -710,7 +717,7 @@ def write_records():
     """--record: notes the answers of now."""
     path, records = Path(__file__), ["RECORDED = {"]
     for name, ask in {"graphql": GraphQLMessagesTest.ask, "inspection": InspectionTest.ask, "intl": IntlTest.ask,
-                      "broken": BrokenSourceTest.ask, "values": ValueTest.ask}.items():
+                      "broken": BrokenSourceTest.ask, "values": ValueTest.ask, "intl options": IntlTest.ask_options}.items():
         asked, answers = ask()
         before = dict(zip(asked, RECORDED.get(name, "").split()))
         digests = [digest if before.get(question) != "----" else "----"
@@ -1608,8 +1615,8 @@ class TypeScriptTest(Case):
 
     def test_members_of_enums_are_computed_as_expressions_are(self):
         values = ["0", "1", "-1", "5", "2.5", "-7", "4294967295", "2147483648", "-2147483649", "1e21", "31", "33"]
-        asked = [f"({a}) {op} ({b})" for op in "+ - * / % ** & | ^ << >> >>>".split() for a in values for b in values[:6]]
-        asked += [f"{op}({a})" for op in "+-~" for a in values] + ["'a' + 'b'", "'a' + 1", "`x${1 + 2}y`", "('a')", "1 + 2 * 3 - (4 | 1)"]
+        asked = [f"({a}) {op} ({b})" for op in "+ - * / % ** & | ^ << >> >>>".split() for a in values for b in (*values[:6], "4294967295")]
+        asked += [f"{op}({a})" for op in "+-~" for a in values] + ["'a' + 'b'", "'a' + 1", "'a' + 1e21", "1e-7 + 'a'", "'a' + 0.000015", "'a' + -0", "2.5e-6 * 2 + ''", "`${2 ** 70}`", "`x${1 + 2}y`", "('a')", "1 + 2 * 3 - (4 | 1)"]
         members = ", ".join(f"m{number} = {expression}" for number, expression in enumerate(asked))
         made = aiwebengine.javascript_of(f"enum E {{ {members} }} export default 1", "a.ts").partition("export default")[0]
         found = json.loads(run(f"{made}; const e = [{', '.join(asked)}]; JSON.stringify(e.map((value, i) => Object.is(E['m' + i], value) || i))"))
@@ -1695,7 +1702,7 @@ class TypeScriptTest(Case):
             self.assertRaises(aiwebengine.JSSyntaxError, aiwebengine.parse_typed, source, "a.js", True)
         self.assertEqual(self.tree("x = a < b > (c)", "a.jsx"), javascript_tree(aiwebengine.parse_module("x = a < b > (c)")))
 
-    @needs(NODE_MODULES and (pathlib.Path(NODE_MODULES) / "typescript5").is_dir() and shutil.which("node"),
+    @needs(NODE_MODULES and (pathlib.Path(NODE_MODULES) / "typescript5").is_dir() and not MODULES_MISSING,
            MODULES_MISSING or "AIWEBENGINE_NODE_MODULES has no typescript5")
     def test_the_javascript_is_what_typescript_makes(self):
         folder = pathlib.Path(NODE_MODULES)
@@ -4056,6 +4063,12 @@ class FoundMethodTest(Case):
           }
         }
         return seen.join() })()"""
+
+    def test_elements_and_properties_of_this_are_both_found(self):
+        code = """class Row extends Array { total(n) { let s = 0; for (let i = 0; i < n; i++) s += BODY; return s } }
+            const row = Row.of(1, 2, 3); row.factor = 2; row.total(3)"""
+        for body in ("this[i] * this.factor", "this.factor * this[i]"):
+            self.assertEqual(aiwebengine.Realm().evaluate(code.replace("BODY", body)), 12)
 
     def test_a_method_is_the_property_that_its_object_has_at_the_time(self):
         for name, value in itertools.product(("go", "get"), self.VALUES):
@@ -6655,6 +6668,35 @@ var log = [/(?i:a)b/.test("Ab"), /(?i:a)b/.test("AB"), /(?-i:a)b/i.test("aB"), /
 var t = (n, p) => p.then(v => log.push(n + v), e => log.push(n + "!" + e)); t("try", Promise.try((a,
 b) => a + b, 1, 2)); t("thrown", Promise.try(() => { throw 7 }))
 => true false true false false SyntaxError SyntaxError try3 thrown!7
+# 13.3, 15.7 members, private names, super and classes: what is an error
+class P { #f = 1; #m() {} get #g() { return 2 } set #s(v) {} static read(o) { return o.#f } static write(o) { o.#f = 5;
+return o.#f } static put(o) { o.#m = 1 } static g(o) { o.#g = 1 } static s(o) { return o.#s } static both(o) { return [o.#g, #f in o, #m in o] } }
+var n = null, u, nothing = { get [Symbol.toPrimitive]() { throw new RangeError() } }, lone = { __proto__: null, get() { return super.x },
+set() { super.x = 1 } }, f = function () {}; f.prototype = 5;
+result = [thrown(() => P.read({})), thrown(() => P.write({})), P.write(new P), thrown(() => P.put(new P)), thrown(() => P.g(new P)),
+thrown(() => P.s(new P)), P.both(new P), thrown(() => n[nothing]), thrown(() => u["a"]), thrown(() => { n[nothing] = 1 }),
+thrown(() => { u.a = 1 }), thrown(() => lone.get()), thrown(() => lone.set()), thrown(() => class extends f {}), thrown(() => class extends 5 {}),
+thrown(() => class { static ["prototype"] = 1 }), thrown(() => class { static ["prototype"]() {} }),
+thrown(() => class { static get ["prototype"]() {} }),
+thrown(() => delete n.a), thrown(() => { class A { m() { delete super.x } } new A().m() }), show({ ...null, ...undefined, ...5, ..."ab", ...[1],
+...Object("c") }), (() => { var k = []; for (var x in { __proto__: { a: 1, b: 2, __proto__: { a: 3, c: 4 } }, b: 5, 1: 6,
+[Symbol()]: 7 }) k.push(x); return k })(), (() => { var k = [], o = { a: 1, b: 2, c: 3 }; for (var x in o) { k.push(x);
+delete o.b } return k })()].join("|")
+=> TypeError|TypeError|5|TypeError|TypeError|TypeError|2,true,true|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|ReferenceError|{"0":"c","1":"b"}|1,b,a,c|a,c
+# 10.2.11, 9.1 sloppy arguments, with, globals
+function args(a, b) { Object.defineProperty(arguments, "0", { writable: false }); a = 9; Object.defineProperty(arguments, "1",
+{ configurable: false }); return [arguments[0], delete arguments[1], delete arguments[2], arguments.length, (arguments[1] = 4, b),
+(delete arguments[0], arguments[0])] }
+var scope = { x: 1, [Symbol.unscopables]: { y: true }, y: 2, get gone() { return 5 } }, y = 7, log = [args(1, 2, 3) + "",
+(function () { with (scope) { x = 3; var inner = y; delete scope.gone; return [x, inner, typeof gone, scope.x] } })() + "",
+thrown(() => typeof later), thrown(() => later), thrown(() => { fixed = 1 }), thrown(() => { later = 1 }), delete globalThis.none, typeof never,
+(globalThis.made = 1, made), delete globalThis.made, typeof made, thrown(() => { "use strict"; undefinedName = 1 }), thrown(() => never),
+(implicit = 2, implicit), delete globalThis.implicit, (function () { return delete y })(), Object.getOwnPropertyDescriptor(globalThis,
+"y").configurable,
+thrown(() => { "use strict"; NaN = 1 }), (NaN = 1, NaN + ""),
+(() => { try { return eval("var fromEval = 1; fromEval") } finally { delete globalThis.fromEval } })()]; let later = 1; const fixed = 2;
+log.push(later, fixed)
+=> 1,false,true,3,4, 3,7,undefined,3 ReferenceError ReferenceError ReferenceError ReferenceError true undefined 1 true undefined ReferenceError ReferenceError 2 true false false TypeError NaN 1 1 2
 """)
 
     test_steps_that_others_take_between = conformance(r"""
@@ -6676,23 +6718,23 @@ const put = (c, k) => c.add ? c.add(k) : c.set(k, k), ways = [(c, f) => c.forEac
 const all = []; for (const [name, change] of Object.entries(changes)) for (const at of [1, 2, 3]) { const seen = [Map, Set].flatMap((Kind) => ways.map((way) => { const c = new Kind, trail = [];
 for (const k of [1, 2, 3]) put(c, k); way(c, (k) => { trail.push(k); if (k === at && trail.length < 9) change(c, k) }); return trail.join("") })); all.push(name + at + ":" + [...new Set(seen)]) }
 result = all.join(" ")
-=> ?
+=> rest1:17 rest2:127 rest3:1237 here1:123 here2:123 here3:123 next1:13 next2:12 next3:123 before1:123 before2:123 before3:123 clear1:189 clear2:1289 clear3:12389 again1:123111111 again2:123222222 again3:123333333 more1:12311 more2:12312 more3:12313 empty1:1 empty2:12 empty3:123
 # 22.2.6.14 a RegExp of a class of its own splits code points in Unicode mode
 class R extends RegExp { } result = ["", "u", "v", "i", "uy"].map((flags) => ["\u{1f600}a\u{1f601}".split(new R("", flags)).length, "aXbxc".split(new R("x", flags)), "ab".split(new R("", flags), 1)].join("/")).join(" ")
-=> ?
+=> 5/aXb,c/a 3/aXb,c/a 3/aXb,c/a 5/a,b,c/a 3/aXb,c/a
 # 6.1.6.2 quotients, rests, products and texts of large BigInts belong together
 const bad = []; for (const [a, b] of [[3n ** 9000n, 7n ** 2000n], [-(5n ** 7000n), 3n ** 4000n + 1n], [2n ** 20000n - 1n, -(2n ** 9999n)], [11n ** 6000n, 11n ** 3000n], [1n << 30000n, 3n]]) {
 const q = a / b, r = a % b; if (q * b + r !== a || (r < 0n ? -r : r) >= (b < 0n ? -b : b)) bad.push(a.toString().length); for (const radix of [10, 16, 32, 7]) { const text = r.toString(radix);
 let sum = 0n; for (const d of text.replace("-", "").slice(0, 40)) sum = sum * BigInt(radix) + BigInt(parseInt(d, radix)); const shift = BigInt(radix) ** BigInt(Math.max(0, text.replace("-", "").length - 40));
 if (sum !== (r < 0n ? -r : r) / shift) bad.push(radix) } if (BigInt(q.toString()) !== q || BigInt.asIntN(9000, a) !== BigInt.asUintN(9000, a) - (BigInt.asUintN(9000, a) >> 8999n << 9000n)) bad.push("t") }
 result = bad.join() + [(3n ** 5000n % 1000007n), (7n ** 3000n / 7n ** 2999n), (1n << 70n) >> 69n, -5n >> 1n, (-(2n ** 80n)) & 255n, (2n ** 80n | 1n) ^ -1n].join()
-=> ?
+=> 860653,7,2,-3,0,-1208925819614629174706178
 # immutable buffers refuse every way to write
 const fresh = () => new Uint8Array([1, 2, 3]).buffer.transferToImmutable(), view = (f) => thrown(() => { "use strict"; f(new Uint8Array(fresh()), new DataView(fresh())) })[0];
 result = [(v) => { v[0] = 1 }, (v) => v.fill(1), (v) => v.set([1]), (v) => v.set(new Uint8Array(1)), (v) => v.sort(), (v) => v.reverse(), (v) => v.copyWithin(0, 1), (v, d) => d.setInt8(0, 1),
 (v, d) => d.setFloat64(0, 1), (v) => Atomics.store(v, 0, 1), (v) => Atomics.add(v, 0, 1), (v) => v.buffer.resize(1), (v) => v.buffer.transfer(), (v) => Reflect.set(v, 0, 1) || null.x, (v) => Object.defineProperty(v, 0, { value: 9 }),
 (v) => v[0], (v) => v.slice().fill(1), (v) => v.map((x) => x)].map(view).join("")
-=> ?
+=> nTTTTTTTTTTTTTTnnn
 """)
 
     test_matching_places_and_source_texts = conformance(r"""
@@ -7018,13 +7060,16 @@ const ask = (name, functions, args = ARGS, more = args) => {
 const methods = (owner, names, receivers, after) => names.split(" ").map((name) => [name, receivers, owner[name], after]);
 const lists = [() => [3, 2, "b", 2], () => [5, , -0, [1, [2]]], () => ({ length: 3, 0: "b", 2: 1 })];
 ask("Array", methods(Array.prototype, "at concat every filter find findIndex findLast findLastIndex flat flatMap forEach includes indexOf join lastIndexOf map " +
-  "reduce reduceRight slice some toReversed toSorted toSpliced with", lists));
-ask("Array", methods(Array.prototype, "copyWithin fill pop push reverse shift sort splice unshift", lists, true));
+  "reduce reduceRight slice some toReversed toSpliced with", lists));
+ask("Array", methods(Array.prototype, "copyWithin fill pop push reverse shift splice unshift", lists, true));
+const orders = [...ARGS.filter((x) => typeof x !== "function"), (x, y) => String(x) < String(y) ? 1 : String(x) > String(y) ? -1 : 0];
+ask("Array", methods(Array.prototype, "sort toSorted", lists, true), orders);
 ask("Array", methods(Array, "from of isArray", [() => Array, () => Object]));
 const views = [() => Int8Array.of(3, 2, -1, 2), () => Float32Array.of(1.5, NaN, -0, 2)];
 ask("TypedArray", methods(Int8Array.prototype, "at every filter find findLastIndex includes indexOf join lastIndexOf map reduce slice some subarray toReversed " +
-  "toSorted with", views));
-ask("TypedArray", methods(Int8Array.prototype, "copyWithin fill reverse set sort", [...views, () => Int8Array.of(7, 8), () => Int8Array.of(1, 2, 3)], true));
+  "with", views));
+ask("TypedArray", methods(Int8Array.prototype, "sort toSorted", views, true), orders);
+ask("TypedArray", methods(Int8Array.prototype, "copyWithin fill reverse set", [...views, () => Int8Array.of(7, 8), () => Int8Array.of(1, 2, 3)], true));
 ask("TypedArray", methods(Int8Array, "from of", [() => Int8Array, () => Object, () => Math.abs]));
 ask("DataView", [["constructor", [() => undefined], (...args) => { const v = new DataView(...args); return [v.byteOffset, v.byteLength] }]],
   [new ArrayBuffer(4), ...ARGS], [0, 1, 4, 5, -1, undefined, NaN, 3.9, "2"]);
@@ -7090,8 +7135,7 @@ class ValueTest(Case):
     """What built-in functions answer to thousands of combinations of receivers and arguments."""
 
     #: Where node is known to say something else: why.
-    NODE_DIFFERS = {**dict.fromkeys(("TypedArray toSorted", "TypedArray sort"), "the comparison of the table is no order"),
-                    "TypedArray fill": "V8 fills up to an end of -Infinity",
+    NODE_DIFFERS = {"TypedArray fill": "V8 fills up to an end of -Infinity",
                     **dict.fromkeys(("Date setUTCMonth", "Date setUTCHours", "Date setUTCMinutes", "Date setUTCSeconds"),
                                     "V8 does not convert further arguments for a date that is NaN")}
 
@@ -7150,10 +7194,9 @@ class WindowsTimeZoneTest(Case):
                  "new Date('0001-06-01T12:00:00Z').getFullYear()": 1,
                  "String(new Date(2050, 6, 1))": "Fri Jul 01 2050 00:00:00 GMT+0200 (Central European Summer Time)",
                  "new Date(2050, 6, 1, 7).toLocaleString()": "7/1/2050, 7:00:00 AM",
-                 "[12000, 12001, 12004, 20003, 200000, -5].map((year) => new Date(year, 6, 1).getTimezoneOffset()).join()":
-                     "-120,-120,-120,-120,-120,-60",
-                 "[12000, 12001, 12004, 20003, 200000, -5].map((year) => [2, 9].map((month) => "
-                 "[24, 25, 26, 27, 28, 29, 30, 31].map((day) => new Date(year, month, day, 12).getTimezoneOffset() / -60).join('')).join()).join(';')": "?"}
+                 "[12000, 12001, 12004, 20003, 200000].map((year) => [2, 9].map((month) => "
+                 "[24, 25, 26, 27, 28, 29, 30, 31].map((day) => new Date(year, month, day, 12).getTimezoneOffset() / -60).join('')).join()).join(';')":
+                     "11222222,22222111;12222222,22221111;11112222,22222221;11111122,22111111;11222222,22222111"}
         for source, expected in cases.items():
             with self.subTest(source):
                 self.assertEqual(run(source), expected)
@@ -7469,6 +7512,64 @@ for (const locale of LOCALES) {
 """
 
 
+#: Puts [what is asked, answers] onto `answers`: what each option becomes, and what is seldom written.
+INTL_ANSWERS = r"""
+const ODD = [undefined, null, "", "x", 1, -1, 3, 22, "2", NaN, true, false, Symbol("q")], answers = [];
+const settings = (kind, names, more = {}, odd = ODD) => names.split("; ").forEach((entry) => {
+  const [name, ...words] = entry.split(" ");
+  answers.push([kind + " " + name, [...odd, ...words].map((value) => {
+    try { return JSON.stringify(new Intl[kind]("de-AT", { ...more, [name]: value }).resolvedOptions()) } catch (e) { return e.name } })]);
+});
+settings("NumberFormat", "style currency percent unit decimal; currency EUR usd EURO; unit meter kilometer-per-hour meter-per-x; notation scientific engineering compact; " +
+  "compactDisplay long; signDisplay never exceptZero negative; useGrouping min2 always auto true false; minimumIntegerDigits; minimumFractionDigits; maximumFractionDigits; " +
+  "minimumSignificantDigits; maximumSignificantDigits; roundingMode ceil halfEven; roundingPriority morePrecision lessPrecision; trailingZeroDisplay stripIfInteger; " +
+  "numberingSystem arab latn toolongname; localeMatcher lookup");
+settings("NumberFormat", "currencyDisplay code name narrowSymbol; currencySign accounting; maximumFractionDigits; notation compact", { style: "currency", currency: "JPY" });
+settings("NumberFormat", "unitDisplay long narrow; unit celsius", { style: "unit", unit: "liter" });
+settings("NumberFormat", "roundingIncrement", { maximumFractionDigits: 2, minimumFractionDigits: 2 }, [1, 2, 3, 5, 10, 25, 50, 250, 500, 2500, 5000]);
+settings("NumberFormat", "roundingIncrement; minimumFractionDigits; roundingPriority morePrecision", { maximumFractionDigits: 1, maximumSignificantDigits: 2 }, [undefined, 1, 2, 5]);
+settings("DateTimeFormat", "dateStyle full long; timeStyle short medium; weekday narrow; era short; year numeric 2-digit; month long 2-digit; day 2-digit; dayPeriod long; hour numeric 2-digit; " +
+  "minute 2-digit; second numeric; fractionalSecondDigits; timeZoneName shortOffset longGeneric; hourCycle h11 h24; hour12; timeZone utc +01:30 -25:00; formatMatcher basic; " +
+  "calendar gregory buddhist", { timeZone: "UTC" });
+settings("DateTimeFormat", "hour12; hourCycle h11 h12 h23 h24; dateStyle short; dayPeriod short", { hour: "numeric", timeZone: "UTC" });
+settings("Collator", "usage search; sensitivity base accent case; ignorePunctuation; numeric; caseFirst upper lower false");
+settings("PluralRules", "type ordinal; minimumFractionDigits; maximumSignificantDigits; roundingMode ceil; notation compact");
+settings("ListFormat", "type disjunction unit; style narrow");
+settings("RelativeTimeFormat", "numeric auto; style narrow; numberingSystem arab");
+settings("DisplayNames", "type region language calendar; style narrow", { fallback: "none" });
+settings("DisplayNames", "fallback none; languageDisplay standard", { type: "language" });
+settings("Segmenter", "granularity word sentence");
+settings("DurationFormat", "style digital narrow; hours 2-digit long; minutesDisplay always; milliseconds numeric; fractionalDigits; years numeric; secondsDisplay auto; numberingSystem arab");
+const parts = (list) => list.map((part) => part.type + part.value + (part.unit ?? "") + (part.source ?? "")).join("/").replace(/\u2009|\u202f/g, " ");
+const format = (name, options, values, run) => answers.push([name, options.map((option) => values.map((value) => { try { return run(option, value) } catch (e) { return e.name } }))]);
+const number = (options, value) => parts(new Intl.NumberFormat("en", options).formatToParts(value));
+format("units", ["kilometer-per-hour", "celsius", "percent", "day", "mile-per-gallon"].flatMap((unit) => ["short", "long", "narrow"].map((unitDisplay) => ({ style: "unit", unit, unitDisplay }))), [1, -2.5, 1234], number);
+format("rounding", ["ceil", "floor", "expand", "trunc", "halfCeil", "halfFloor", "halfTrunc", "halfEven"].map((roundingMode) => ({ roundingMode, maximumFractionDigits: 0 })), [0.5, -0.5, 1.5, -2.75, 2.5], number);
+format("digits", [{ maximumSignificantDigits: 2 }, { minimumFractionDigits: 1, maximumFractionDigits: 1, roundingIncrement: 5 }, { maximumSignificantDigits: 2, maximumFractionDigits: 1, roundingPriority: "morePrecision" },
+  { minimumSignificantDigits: 3, maximumFractionDigits: 1, roundingPriority: "lessPrecision" }, { minimumIntegerDigits: 4 }, { notation: "engineering" }, { style: "percent" }], [0.5, 1254.45, 0.0449, "1e3", 12345678901234567890n, "-0", NaN, -Infinity], number);
+format("ranges of numbers", [{}, { style: "currency", currency: "EUR" }, { style: "unit", unit: "meter" }, { notation: "compact" }, { signDisplay: "always" }],
+  [[1, 2], [1, 1], [-3, 5], [1.0001, 1.0002], [2, 1], [1e3, 1e6], [NaN, 1], ["1", 2n], [-5, -2], [undefined, 1]], (options, value) => parts(new Intl.NumberFormat("en", options).formatRangeToParts(...value)));
+format("ranges of times", [{}, { dateStyle: "long" }, { dateStyle: "short", timeStyle: "short" }, { hour: "numeric", minute: "numeric" }, { year: "numeric", month: "short" }, { month: "long", day: "numeric" }, { hour: "numeric", hour12: false }],
+  [0, 60000, 3600000, 13 * 3600000, 864e5, 40 * 864e5, 400 * 864e5, NaN].map((more) => [1e12, 1e12 + more]), (options, value) => parts(new Intl.DateTimeFormat("en", { timeZone: "UTC", ...options }).formatRangeToParts(...value)));
+format("names", [{ type: "language" }, { type: "language", languageDisplay: "standard", style: "short" }, { type: "region" }, { type: "region", style: "short", fallback: "none" }, { type: "script" }, { type: "currency" }, { type: "calendar" }, { type: "dateTimeField", style: "narrow" }],
+  ["de", "en-GB", "zh-Hant-TW", "de-1996", "DE", "001", "ZZ", "latn", "Zzzz", "EUR", "xxx", "gregory", "islamic-civil", "day", "weekOfYear", "", "x", "a-b", undefined], (options, value) => new Intl.DisplayNames("en", options).of(value));
+format("segments", ["grapheme", "word", "sentence"], ["a\u0301b \ud83d\udc68\u200d\ud83d\udc69 c", "It's 3.50, a_b: \u4f60!", "\r\n\t x\u00ad", "Mr. A. went. \"Yes?\" He (no). 2.5! x", "\ud83c\udde9\ud83c\uddea\ud83c\uddeb \u0e01\u0e33 \u1100\u1161\u11a8", "a.b c,d 1,2 'q' \u05d0\"\u05d1"],
+  (granularity, value) => [...new Intl.Segmenter("en", { granularity }).segment(value)].map((part) => part.segment + part.index + (part.isWordLike ?? "")).join("/"));
+format("tags", [undefined, { calendar: "buddhist" }, { collation: "phonebk", caseFirst: "upper", numeric: false }, { hourCycle: "h11", numberingSystem: "arab" }, { language: "fr", script: "Latn", region: "CA" }, { region: "x" }],
+  ["en", "EN-latn-us", "iw", "zh-cmn", "de-1996-x-a", "en-u-ca-gregory-kn-false", "en-u-kf-kn-true", "und-US", "x-a", "en-a-bb-a-cc", "de-t-en-h0-hybrid", "sl-rozaj-biske", "", "en-u-co-standard", "mo", "sr-Latn", 5, null, ["de"]],
+  (options, value) => { const l = new Intl.Locale(value, options); return [l, l.maximize(), l.minimize(), l.calendar, l.caseFirst, l.collation, l.hourCycle, l.numberingSystem, l.numeric, l.language, l.script, l.region, l.baseName].join() });
+const locales = ["en-US", "de", "fa", "und-IN", "xx", "en-u-rg-chzzzz", "ja-u-ca-japanese-nu-jpan-hc-h11-co-unihan"];
+format("customs", "getCalendars getCollations getHourCycles getNumberingSystems getTextInfo getWeekInfo".split(" "), locales, (name, tag) => JSON.stringify(new Intl.Locale(tag)[name]())?.slice(0, 200));
+format("relative", [{}, { numeric: "auto" }, { style: "narrow" }], ["second", "minutes", "days", "quarter", "year", "x", undefined].flatMap((unit) => [[-1, unit], [0, unit], ["2.5", unit], [-0, unit], [NaN, unit]]), (options, value) => parts(new Intl.RelativeTimeFormat("en", options).formatToParts(...value)));
+format("lists", [{}, { type: "disjunction" }, { type: "unit", style: "narrow" }], [[], ["a"], ["a", "b"], "abc", ["x", 1], undefined, 5], (options, value) => parts(new Intl.ListFormat("en", options).formatToParts(value)));
+format("plurals", [{}, { type: "ordinal" }, { minimumFractionDigits: 1 }, { notation: "compact" }], ["en", "fr", "pl", "ro"].flatMap((tag) => [0, 1, 1.5, 2, 3, 5, 11, 21, 22, 102, 1e6, -1, NaN].map((n) => [tag, n])), (options, [tag, n]) => new Intl.PluralRules(tag, options).select(n));
+format("durations", ["short", "long", "narrow", "digital"].flatMap((style) => [{ style }, { style, hours: "2-digit", fractionalDigits: 2 }, { style, secondsDisplay: "always", milliseconds: "numeric" }, { style, minutesDisplay: "always" }]),
+  [{ hours: 1, minutes: 2, seconds: 3.0 }, { years: 1, months: 2, weeks: 3, days: 4 }, { minutes: 0, seconds: -5, milliseconds: -40 }, { hours: 11, microseconds: 7, nanoseconds: 8 }, { seconds: 59, nanoseconds: 999999999 }, {}, { hours: "1" }], (options, value) => parts(new Intl.DurationFormat("en", options).formatToParts(value)));
+format("collation", [{}, { sensitivity: "base" }, { sensitivity: "accent" }, { sensitivity: "case" }, { numeric: true }, { caseFirst: "upper" }, { ignorePunctuation: true }], [["a", "A"], ["a", "\u00e4"], ["a10", "a9"], ["a-b", "ab"], ["", "a"], ["ab", "a"], ["\u00df", "ss"]],
+  (options, [a, b]) => new Intl.Collator("en", options).compare(a, b));
+"""
+
+
 class IntlTest(Case):
     """The locales of the table, against node (the same version of the CLDR) and by themselves."""
 
@@ -7511,6 +7612,13 @@ class IntlTest(Case):
 
     def test_all_combinations_of_locales_and_options_are_what_is_on_record(self):
         check_record(self, "intl", *self.ask())
+
+    @staticmethod
+    def ask_options():
+        return zip(*json.loads(run(INTL_ANSWERS + "JSON.stringify(answers)")))
+
+    def test_options_and_what_is_seldom_written_are_what_is_on_record(self):
+        check_record(self, "intl options", *self.ask_options())
 
     test_display_names = conformance(r"""
 # names of regions, scripts, currencies, calendars and fields of dates
@@ -8926,7 +9034,7 @@ class LimitTest(Case):
                 realm = aiwebengine.Realm(console=lambda level, text: None)
                 started = time.thread_time()
                 with self.assertRaises(aiwebengine.ScriptTimeout):
-                    realm.evaluate(f"const t = '\U0001f600'.repeat(1.3e7); for (;;) {source}", timeout=0.2)
+                    realm.evaluate(f"const t = '\U0001f600'.repeat(1.3e7); for (;;) {source}", timeout=0.1)
                 self.assertLess(time.thread_time() - started, 4)    # of this thread's own work; a whole text takes 8
 
     def test_what_is_told_of_an_error_has_an_end(self):
@@ -11271,11 +11379,12 @@ class PauseTest(Case):
 
     def test_base64_with_blanks_is_decoded_in_slices(self):
         options = ("base64", "loose")
+        self.enter(mock.patch.object(aiwebengine, "SLICE_LENGTH", 1 << 13))
         for blanks in ("{} ", "{}\n\t", " {}", "{}" * 3 + " ", "{}" * 5 + "\n"):
             for end in ("", "AQ", "AQ = =", "AQI", "A", "AQ=", "!"):
                 with self.subTest(blanks=blanks, end=end):
                     unit = blanks.format(*"AQID/"[:blanks.count("{}")])
-                    text = unit * ((1 << 17) // len(unit) // 4 * 4 + 4)         # two slices
+                    text = unit * ((1 << 14) // len(unit) // 4 * 4 + 4)         # two slices
                     plain = re.sub(r"\s", "", text)
                     with mock.patch.object(aiwebengine, "poll_interrupt") as poll:
                         read, decoded, wrong = aiwebengine.from_base64(text + end, options)
@@ -11745,16 +11854,19 @@ class MemoryTest(AttackTestCase):
     @needs_size
     def test_stops_in_a_row_leave_nothing(self):
         process = subprocess.run([sys.executable, "-c", """
-import aiwebengine, threading
+import aiwebengine, time
 aiwebengine.WATCHDOG.max_memory = 200 << 20
 realm = aiwebengine.Realm(console=lambda level, text: None)
 peak = []
-for turn in range(3):
+for turn in range(2):
     try:
         realm.evaluate("(() => { const a = []; for (;;) a.push([a, new Array(1e4).fill(0)]) })()", timeout=20)
     except aiwebengine.ScriptTimeout as error:
         assert error.name == "OutOfMemoryError", error
-    peak.append(aiwebengine.memory_used() - aiwebengine.WATCHDOG.first_memory >> 20)
+    end = time.monotonic() + 20         # a busy machine frees it later
+    while (left := aiwebengine.memory_used() - aiwebengine.WATCHDOG.first_memory >> 20) > 90 and time.monotonic() < end:
+        time.sleep(0.01)
+    peak.append(left)
 print(max(peak))"""], capture_output=True, text=True, timeout=4 * STUCK,
             env={**os.environ, "PYTHONPATH": str(pathlib.Path(aiwebengine.__file__).parent)})
         self.assertEqual(process.returncode, 0, process.stderr[-1000:])
@@ -14890,6 +15002,46 @@ class GraphQLExecutionTest(Case):
         self.assertEqual(json.loads(result), {"data": {"scalar": {"x": None, "y": "\ud800", "z": None}}})
 
 
+class GraphQLScalarTest(Case):
+    """What results become that are not of the type of their field (spec 3.5), as graphql-js has it."""
+
+    # Value in Python, then what Int, Float, String, Boolean and ID make of it; - is an error.
+    RESULTS = """
+True | 1 | 1 | "true" | true | -
+False | 0 | 0 | "false" | false | -
+5 | 5 | 5 | "5" | true | "5"
+0 | 0 | 0 | "0" | false | "0"
+2.0 | 2 | 2.0 | "2" | true | "2"
+2.5 | - | 2.5 | "2.5" | true | -
+-2147483648 | -2147483648 | -2147483648 | "-2147483648" | true | "-2147483648"
+2147483648 | - | 2147483648 | "2147483648" | true | "2147483648"
+float("nan") | - | - | - | - | -
+float("inf") | - | - | - | - | -
+10 ** 400 | - | - | - | - | -
+"7" | 7 | 7.0 | "7" | - | "7"
+" -7 " | -7 | -7.0 | " -7 " | - | " -7 "
+"2.5" | - | 2.5 | "2.5" | - | "2.5"
+"x" | - | - | "x" | - | "x"
+"" | - | - | "" | - | ""
+[] | - | - | - | - | -
+{} | - | - | - | - | -
+"""
+
+    def test_results(self):
+        kinds, service, current = ("Int", "Float", "String", "Boolean", "ID"), aiwebengine.GraphQLService(), []
+        for kind in kinds:
+            service.register("query", kind, f"{kind}: {kind}", lambda args, info: current[-1])
+        for line in self.RESULTS.strip().split("\n"):
+            value, *expected = line.split(" | ")
+            current.append(eval(value))
+            found = service.execute("{ Int Float String Boolean ID }")
+            self.assertEqual([json.dumps(found["data"][kind]) if found["data"][kind] is not None else "-" for kind in kinds], expected, value)
+            self.assertEqual({error["path"][0]: error["message"].partition(":")[0] for error in found.get("errors", ())}, {
+                kind: {"Int": mock.ANY, "Float": "Float cannot represent non numeric value", "String": "String cannot represent value",
+                       "Boolean": "Boolean cannot represent a non boolean value", "ID": "ID cannot represent value"}[kind]
+                for kind, text in zip(kinds, expected) if text == "-"}, value)
+
+
 # -- GraphQL: limits ---------------------------------------------------------------------
 
 
@@ -15017,7 +15169,12 @@ class GraphQLHttpTest(Case):
                                ("application/*", self.JSON), ("text/html, */*;q=0.1", self.JSON)):
             self.assertEqual(self.post(request, accept), (200, wanted, {"data": {"__typename": "Query"}}))
         self.assertEqual(self.post(request, "text/html")[0], 406)
-        self.assertEqual(self.post(request, "application/json;q=0")[0], 406)
+        for accept in ("application/json;q=0", "application/json;q=much", ";q=1", "application/json; q=-1"):
+            self.assertEqual(self.post(request, accept)[0], 406)
+        for method, accept, wanted in (("GET", "text/html", True), ("HEAD", "application/xhtml+xml", True), ("POST", "text/html", False),
+                                       ("GET", None, False), ("GET", "*/*", False), ("GET", "image/png", False), ("GET", "image/png, text/html;q=0.1", True),
+                                       ("GET", "application/json, text/html", False), ("GET", "text/html;q=0.5, application/*", False)):
+            self.assertEqual(aiwebengine.wants_graphql_explorer(method, {"accept": accept}), wanted, accept)
 
     def test_status_of_failures(self):
         for query, variables in (("{", None), ("{ nope }", None),
@@ -15258,6 +15415,10 @@ class GraphQLSubscriptionTest(Case):
         client = self.attach(aiwebengine.GraphQLSseAnswer(None, stream, {"a": "1"}))
         self.send("order", '{"id": 1,\n"x": 2}', {"a": "1"})
         self.assertEqual(client.next(), (None, {"id": 1, "x": 2}))
+        self.assertEqual(self.service.execute("subscription { chat }")["errors"][0]["message"],
+                         "A subscription cannot be executed: subscribe to it at /graphql/sse.")
+        with self.assertRaisesRegex(aiwebengine.GraphQLSchemaError, "There are queries, mutations and subscriptions, but no fragment."):
+            self.service.register("fragment", "x", "x: Int", None)
         for answer, text in (("plain words", "plain words"), ({"id": "ü"}, '{"id":"ü"}'), (None, None)):
             self.service.register("subscription", "greet", "greet: String", lambda args, info: answer)
             self.assertEqual(self.service.subscribe_plain("greet"), text)
@@ -15310,6 +15471,15 @@ class GraphQLSubscriptionTest(Case):
         self.assertEqual(self.send("order", {"status": "D"}).matched, 0)
         self.assertEqual(self.service.sse("GET", {}, {"token": "0" * 32}, b"").response[0], 404)
         self.assertEqual(self.service.sse("DELETE", {}, {"operationId": "a"}, b"").response[0], 404)
+        answer = self.service.sse("PATCH", head, {}, b"").response
+        self.assertEqual((answer[0], dict(answer[1])["Allow"]), (405, "GET, POST, PUT, DELETE"))
+        self.assertEqual(self.service.sse("POST", head, {}, b"{").response[0], 400)
+        self.assertEqual([answer for _ in range(2) for answer in (post("subscription { chat }", "z"), len(
+            self.service.reservations[token[2].decode()].operations))], [202, 1, 409, 1])
+        with mock.patch.multiple(aiwebengine, MAX_GRAPHQL_RESERVED_OPERATIONS=1, MAX_GRAPHQL_RESERVATIONS=1):
+            self.assertEqual(post("subscription { chat }", "y"), 429)
+            answer = self.service.sse("PUT", {}, {}, b"").response
+            self.assertEqual((answer[0], dict(answer[1])["Retry-After"]), (503, "10"))
 
     def test_reservations_expire(self):
         token = self.service.sse("PUT", {}, {}, b"").response[2].decode()
@@ -17191,6 +17361,9 @@ class DatabaseTest(ServerCase):
         self.assertEqual((answer["columns"], answer["rows"], answer["more"]),
                          (["id", "text", "n"], [[1, "a", 1.5], [2, "b", None], [3, "c", "(2 bytes)"]], False))
         self.assertEqual(query("DELETE FROM notes WHERE id = 1")["changes"], 1)
+        for sql in ("SELECT 1; SELECT 2", "SELECT ?"):
+            self.assertIn("this takes one statement, without parameters", json.dumps(query(sql)))
+        self.assertEqual(query("SELECT 9007199254740993 a, 1e999 b, -5 c, 2.5 d")["rows"], [["9007199254740993", "inf", -5, 2.5]])
         self.assertIn("no such table: x", query("SELECT * FROM x")["error"]["message"])
         self.assertIn("not for scripts", query("BEGIN")["error"]["message"])
 
@@ -17784,6 +17957,13 @@ class RedisTest(RedisCase):
             presence.link.call("HSET", presence._key(presence.name), gone, "[]")
         presence._report()
         self.assertEqual([presence.link.call("HEXISTS", presence._key(presence.name), each) for each in ("/gone", path)], [0, 1])
+        stream = types.SimpleNamespace(path="/g", served=1, connections=[1], list_connections=lambda: [],
+                                       guests=lambda: [(types.SimpleNamespace(since=5), None)])
+        presence.registry, presence._rounds = [stream], 0
+        for again in (False, True):             # what has clients is told again now and then, for it expires
+            presence._report()
+            self.assertEqual(presence.link.call("HDEL", presence._key(presence.name), "/g"), 1)
+            presence._rounds = aiwebengine.PRESENCE_REPEAT - 1
         client.sock.close()
 
     def test_what_a_dead_process_reported_expires(self):
@@ -19595,10 +19775,10 @@ class HttpTest(ServerCase):
     # -- requests ----
 
     def test_query_params_headers_cookies(self):
-        found = self.get_json("/users/J%C3%BCrgen%2Fx?a=1&a=2&b=&c=%26+%C3%A9&__proto__=x", Cookie='s=1; t=%20y; s=2; q="x%3b"; =z; v',
+        found = self.get_json("/users/J%C3%BCrgen%2Fx?a=1&a=2&b=&c=%26+%C3%A9&__proto__=x&d%5B+%5d=3", Cookie='s=1; t=%20y; s=2; q="x%3b"; =z; v',
                               **{"X-Custom": "v"})
         self.assertEqual(found["params"], {"id": "Jürgen/x"})
-        self.assertEqual({key: found["query"][key] for key in "abc"}, {"a": "2", "b": "", "c": "& é"})
+        self.assertEqual({key: found["query"][key] for key in ("a", "b", "c", "d[ ]")}, {"a": "2", "b": "", "c": "& é", "d[ ]": "3"})
         self.assertEqual(found["cookies"], {"s": "1", "t": " y", "q": "x;"})
         self.assertEqual(found["headers"]["x-custom"], "v")
         self.assertEqual((found["method"], found["ip"]), ("GET", "127.0.0.1"))
@@ -20460,6 +20640,7 @@ class ResponseTest(ServerCase):
                 ("throw { get status() { throw 1 } }", 500, "error"), ("throw { get status() { for (;;); } }", 500, "error"),
                 ("throw { get status() { return 'x' } }", 500, "error"), ("throw { status: 400, body: 1, get headers() { throw 1 } }", 400, "Bad"),
                 ("throw new (class extends Error { get name() { return 'E' } get message() { return 'm' } })", 500, "error")):
+            self.options = {"handler_timeout": 1} if "for (;;)" in code else {}
             with self.subTest(code):
                 found = self.answer(code)
                 self.assertEqual((found[0], part in found[2]), (status, True), found)
@@ -20655,12 +20836,15 @@ class LoginTest(ServerCase):
         hash = aiwebengine.hash_password("correct horse", costs=(1024, 8, 1))
         self.serve_users([{"id": "ada", "password": hash}, {"id": "ben"}])
         self.assertEqual(self.log_in("ada", "correct horse")[0], 303)
-        for _ in range(aiwebengine.MAX_WRONG_PASSWORDS):
+        page = self.post("/auth/login", {"user": "ada", "password": "wrong"}, {"Accept": "text/html", **self.log_in("ben")[1]})[2]
+        self.assertHolds(page, '<p class="bad" role="alert">', 'action="/auth/logout"', "You are ben. <button>Log out</button>")
+        for _ in range(aiwebengine.MAX_WRONG_PASSWORDS - 1):
             status, cookie, _ = self.log_in("ada", "wrong")
             self.assertEqual((status, cookie), (401, {}))
         self.assertEqual(self.log_in("ada", "correct horse")[0], 429)
         self.assertEqual(self.log_in("ben")[0], 303)
         page = self.get("/auth/login", Accept="text/html")[2]
+        self.assertNotIn("You are", page)
         self.assertHolds(page, 'type="password"', "the users are in users.json", "<label>User <input", "<button>ben</button>")
         self.assertNotIn("scrypt", page)
 
@@ -20749,16 +20933,23 @@ class LoginTest(ServerCase):
         self.assertIn("0 connections matched", self.post("/send", {"to": "own", "text": "x", "user": "forged"})[2])
 
     def test_mistakes_in_the_file_are_told_and_let_nobody_in(self):
-        for text, expected in {
-                "{": "Expecting property name", "{}": "must be an array", '[{"name": "x"}]': 'user 1 needs an "id"',
-                '[{"id": "a"}, {"id": "a"}]': 'two users have the id "a"', '[{"id": "a", "role": "x"}]': 'has "role"',
-                '[{"id": "a", "roles": "x"}]': "roles must be an array", '[{"id": "a", "password": "plain"}]': "--hash-password",
-                '[{"id": "a", "password": "scrypt$1048576$8$1$saltsalt$' + "A" * 43 + '"}]': "--hash-password",
-                "[" * 100_000: "can log in"}.items():
+        for text, expected in {"{": "Expecting property name", '[{"name": "x"}]': 'user 1 needs an "id"', "[" * 100_000: "can log in"}.items():
             with self.subTest(text[:60]):
                 self.serve_users(text)
                 self.assertEqual(self.log_in("a")[0], 401)
                 self.assertIn(expected, self.output.getvalue())
+        needs_id = f'user 1 needs an "id", a text of up to {aiwebengine.MAX_USER_ID} characters'
+        for users, expected in (
+                ({}, "must be an array"), ([{"id": "a"}, {"id": "a"}], 'two users have the id "a"'), ([{"id": "a"}, 5], "user 2 must be an object"),
+                ([{"id": "a", "role": "x"}], 'user 1 has "role"; a user has id, name, email, roles, password'), ([{"id": True}], needs_id),
+                ([{"id": ""}], needs_id), ([{"id": "a\n"}], needs_id), ([{"id": "a" * (aiwebengine.MAX_USER_ID + 1)}], needs_id),
+                ([{"id": "a", "name": 5}], "user 1 (a): name, email and password must be texts"), ([{"id": "a", "email": []}], "must be texts"),
+                *(([{"id": "a", "roles": roles}], "user 1 (a): roles must be an array of texts without commas") for roles in ("x", ["a,b"], [""], [5])),
+                *(([{"id": "a", "password": word}], "--hash-password") for word in ("plain", "scrypt$1048576$8$1$saltsalt$" + "A" * 43))):
+            self.assertIn(expected, str(thrown(ValueError, aiwebengine.parse_users, json.dumps(users))))
+        self.assertEqual([tuple(user) for user in aiwebengine.parse_users(json.dumps(
+            [{"id": 5}, {"id": "a" * aiwebengine.MAX_USER_ID, "name": "n", "email": "e", "roles": ["r"]}])).values()],
+            [("5", "5", None, (), None), ("a" * aiwebengine.MAX_USER_ID, "n", "e", ("r",), None)])
 
     def test_scripts_cannot_read_the_file(self):
         self.serve({"app.js": 'import users from "./users.json";', "users.json": "[]"})
@@ -23252,6 +23443,7 @@ class WebSocketStreamTest(WebSocketCase):
         self.assertEqual(self.dial("/s").status, 503)
         clients[0].send(b"", 8)
         self.assertEqual(clients[0].end()[0], 0)
+        clients[0].close()              # else the server waits for that as long as for a sign of life
         self.eventually(lambda: self.server.app.broadcaster.count == 1)
         self.assertEqual(self.dial("/s").status, 101)
 
@@ -23437,7 +23629,7 @@ class GraphQLWebSocketTest(WebSocketCase):
 
     def setUp(self):
         super().setUp()
-        self.serve(self.SOURCE)
+        self.serve(self.SOURCE, handler_timeout=STUCK)
 
     def open(self, path="/graphql", init=True):
         client = self.dial(path, ["Sec-WebSocket-Protocol: graphql-transport-ws"])
@@ -24662,7 +24854,7 @@ class DashboardTest(ServerCase):
         for method, target, body, headers in (
                 ("GET", "/echo/a?b=[1]&c={2}&d='e'", None, {"X-It's": "a \"b\" $HOME `id`"}),
                 ("POST", "/echo/x", "it's\nfor $you \\ \"é\"\n", {"Content-Type": "text/plain"}),
-                ("PUT", "/echo/a/../b", "@file", {}), ("POST", "/echo/x", "", {"X-Empty": ""})):
+                ("PUT", "/echo/a/../b", "@file", {}), ("POST", "/echo/x", "", {"X-Empty": ""}), ("HEAD", "/echo/x", None, {})):
             self.request(method, target, body.encode() if body else body, headers | {"Cookie": "secret=1"})
             number = self.server._http.requests.total
             words = shlex.split(self.shown(number)["curl"].replace("\\\n", " "))
@@ -24674,7 +24866,8 @@ class DashboardTest(ServerCase):
             self.assertEqual("--path-as-is" in words, ".." in target)
             sent = next((value for name, value in options if name == "--data-raw"), "")
             self.assertEqual(sent, body or "")
-            named = next((value for name, value in options if name == "--request"), "POST" if sent else "GET")
+            self.assertEqual("--head" in words, method == "HEAD")
+            named = next((value for name, value in options if name == "--request"), "POST" if sent else "HEAD" if "--head" in words else "GET")
             self.assertEqual(named, method)
             for name, value in headers.items():
                 self.assertIn(("--header", f"{name.lower()}: {value}" if value else f"{name.lower()};"), options)
@@ -25507,6 +25700,38 @@ class CommandLineTest(ServerCase):
             with self.subTest(given), mock.patch("sys.stderr", io.StringIO()) as errors, self.assertRaises(SystemExit):
                 aiwebengine.option_parser().parse_args([option, given])
             self.assertIn(part, errors.getvalue())
+
+    def test_why_it_cannot_serve_is_one_line(self):
+        options = lambda *words: aiwebengine.option_parser().parse_args([*words, "--port", "81", "--host", "1.2.3.4"])
+        for error, told in ((OSError(errno.EACCES, "x"), "port 81 needs special rights; choose one from 1024 up"),
+                            (socket.gaierror(), "cannot listen on 1.2.3.4:81: this machine has no address 1.2.3.4"),
+                            (OSError(errno.EADDRNOTAVAIL, "x"), "cannot listen on 1.2.3.4:81: this machine has no address 1.2.3.4"),
+                            (OSError(errno.EIO, "Broken"), "cannot listen on 1.2.3.4:81: Broken"), (OverflowError("odd"), "cannot listen on 1.2.3.4:81: odd")):
+            self.assertEqual(aiwebengine.listen_trouble(options(), error), told)
+        with mock.patch.object(aiwebengine, "free_port_after", side_effect=[8000, None]):
+            self.assertEqual([aiwebengine.listen_trouble(options(), OSError(errno.EADDRINUSE, "x")) for _ in range(2)],
+                             ["port 81 is already in use; 8000 is free: --port 8000", "port 81 is already in use"])
+        folder = self.folder_of({"a.js": "", "b.cjs": "", "c.txt": "", "d.js": b"\xff", "public/x.env": "", ".env": ""})
+
+        def trouble(name, *words):
+            found = options(*words)
+            found.settings = aiwebengine.Settings([folder / "public" / "x.env"] if name == "public" else ())
+            return aiwebengine.trouble_with(folder / name if name != "public" else folder, found)
+        for name, words, told in (
+                ("a.js", (), None), ("b.cjs", (), "b.cjs is not run: "), ("c.txt", (), "c.txt is not a .js or .ts file"), ("d.js", ("--run",), "d.js cannot be read: "),
+                ("a.js", ("--run",), None), ("", ("--run",), "--run needs one file, not a folder"), ("", ("--dump-python", "x.js"), "--dump-python needs one file, not a folder"),
+                ("", ("--workers", "2"), "--workers needs --redis URL"), ("public", (), "move the file elsewhere"), ("", (), None)):
+            with self.subTest(name, words=words):
+                found = trouble(name, *words)
+                self.assertEqual(found, told) if told is None else self.assertIn(told, found)
+        with mock.patch.object(aiwebengine.os, "access", return_value=False), \
+                mock.patch.object(aiwebengine.os, "listdir", side_effect=PermissionError(13, "Permission denied")):
+            self.assertEqual([trouble(name) for name in ("a.js", "")], [f"{folder / 'a.js'} cannot be read: permission denied",
+                                                                       f"{folder} cannot be read: Permission denied"])
+        with mock.patch.object(aiwebengine, "check_engine"):
+            self.assertEqual([aiwebengine.trouble_with_engine(options("--engine", "js2py", *words)) for words in (("--repl",), ("--test",), ())],
+                             ["--repl runs on the built-in engine only: leave out --engine js2py",
+                              "--test runs on the built-in engine only: leave out --engine js2py", None])
 
     def test_wrong_arguments_are_one_line(self):
         for arguments in (["/nowhere/at/all"], [__file__], ["--port", "70000"], ["--handler-timeout", "x"], ["--nonsense"]):
@@ -27234,7 +27459,8 @@ class ScriptTestsTest(ServerCase):
             with self.subTest(code):
                 self.check(f"await assert.rejects(async () => {code}, (error) => error.message.includes({json.dumps(told)}));")
         for code, told in [("test(() => {})", "the name of the test"), ("test('it')", "needs a function to run"),
-                           ("beforeEach(5)", "is a function"), ("request('/a')", "within a test")]:
+                           ("beforeEach(5)", "is a function"), ("request('/a')", "within a test"),
+                           ("test('it', () => {}, { timeout: 0 })", "the timeout is a number of milliseconds from 1 to 3,600,000")]:
             with self.subTest(code):
                 exit_code, text = self.run_tests(a_test=code)
                 self.assertEqual(exit_code, 1)
@@ -27380,10 +27606,19 @@ class MockedFetchTest(Case):
                   assert.match((await request("/w/oslo")).body, /fetch failed: cut off/);
                   assert.equal(await (await fetch("https://always.test/")).text(), "kept");
                 });
-                test("three", () => assert.throws(() => fetch.mock("x"), /fetch.mock: write/));""", "utf-8")
+                test("three", () => assert.throws(() => fetch.mock("x"), /fetch.mock: write/));
+                test("four", async () => {
+                  const answers = [undefined, () => {}, Response.error(), Response.json({ t: 1 }, { status: 201, statusText: "Made" }), { t: 2 }, "text"], found = [];
+                  fetch.mock("https://api.test/w", () => answers.shift());
+                  while (answers.length) found.push(await fetch("https://api.test/w").then(async (answer) =>
+                    [answer.status, answer.statusText, answer.headers.get("content-type"), await answer.text()].join(), (error) => error.message));
+                  assert.deepEqual(found, ["204,,,", "fetch failed: fetch.mock: a function is no answer",
+                    "fetch failed: fetch.mock: the Response was already read, or is Response.error()", '201,Made,application/json,{"t":1}',
+                    '200,OK,application/json,{"t":2}', "200,OK,text/plain;charset=UTF-8,text"]);
+                });""", "utf-8")
             code, out, err = run_here("--test", folder)
         self.assertEqual((code, err), (0, ""), out)
-        self.assertIn("3 passed", out)
+        self.assertIn("4 passed", out)
 
 
 class StarterTest(ServerCase):
