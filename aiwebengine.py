@@ -28,20 +28,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,101
+     6  Parser                                                                         4,028
           Parser: names and scopes                                                       266
           Parser: statements                                                             496
           Parser: functions                                                              164
-          Parser: classes                                                                192
+          Parser: classes                                                                200
           Parser: expressions                                                            452
           Parser: literals                                                               194
           Parser: patterns                                                               165
           Parser: modules                                                                214
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    636
-          Parser: declarations of TypeScript                                             458
+          Parser: types of TypeScript                                                    592
+          Parser: declarations of TypeScript                                             428
           Parser: enums and namespaces                                                   258
-          Parser: elements of JSX                                                        364
+          Parser: elements of JSX                                                        357
           From TypeScript and JSX to JavaScript                                           60
      7  Scope analysis                                                                 1,411
           Variables and scopes                                                           177
@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,233
+    10  Code generator                                                                 5,272
           Nodes of Python                                                                219
-          Functions and their variables                                                  575
+          Functions and their variables                                                  590
           Statements                                                                     215
           Loops, jumps and try                                                           655
           Destructuring                                                                  176
@@ -70,13 +70,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        187
           Operators                                                                      580
           Assignments                                                                    364
-          Members and calls                                                              717
+          Members and calls                                                              744
           Members as targets                                                             100
           Questions about nodes                                                          269
           Compiling a source text                                                        535
           Keeping compiled packages                                                      124
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,310
+    11  Built-ins of the language                                                      9,346
           Helpers shared by the built-ins                                                 92
           Object                                                                         308
           Function                                                                       152
@@ -102,12 +102,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                28
-          String: constructor                                                             49
+          String: constructor                                                             52
           Iterator prototypes                                                             10
           Array                                                                          147
           Array: callbacks                                                               117
           Array: order                                                                   123
-          Array: prototype methods                                                       542
+          Array: prototype methods                                                       554
           Array: methods that typed arrays share                                         101
           Array: constructor                                                              90
           Array iterators                                                                 36
@@ -123,7 +123,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DataView                                                                       103
           Atomics                                                                         86
           Promise                                                                        467
-          Generators and async functions                                                 206
+          Generators and async functions                                                 227
           Iterator helpers                                                               421
           Async functions                                                                 35
           Async generators                                                               102
@@ -192,9 +192,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,600
-          Helpers of generated code: any realm                                           373
-          Helpers of generated code: one realm                                           292
+    15  Realm, jobs and timers                                                         5,609
+          Helpers of generated code: any realm                                           392
+          Helpers of generated code: one realm                                           293
           Helpers of generated code: shortcuts                                           767
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
@@ -266,14 +266,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,216
+    20  Scripts: loading and hot reload                                                4,190
           Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               82
           Calls                                                                          239
           Routes                                                                         206
-          Modules of node                                                                744
-          Packages                                                                       275
+          Modules of node                                                                750
+          Packages                                                                       261
           Imported files                                                                 138
           Between scripts, and in time                                                   113
           Settings                                                                        81
@@ -327,16 +327,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,538
+    23  Command line                                                                   4,478
           Starters: what they share                                                      125
           Starters: their files                                                          784
-          Starters: in TypeScript                                                        136
+          Starters: in TypeScript                                                        105
           Options                                                                        312
           Documentation                                                                  404
           The program                                                                    225
           The map of this file                                                            56
           Serving                                                                        187
-          Script tests                                                                   426
+          Script tests                                                                   397
           Script tests: requests and streams                                             327
           Script tests: one file                                                         449
           Reports of tests                                                               264
@@ -2966,10 +2966,11 @@ class ClassParser(FunctionParser):
             word = self.take(Identifier("static"))
             if self.type == "{":
                 return self.parse_static_block(start, line, column)
-            if self.type in ("(", "=", ";", "}"):
-                key = word
-            else:
+            if self.type in _PROPERTY_KEYS or self.type == "*":
                 static = True
+                self.skip_modifiers(static)
+            else:
+                key = word
         function_start = (start, line, column) if not static else (
             self.start, self.line, self.start - self.line_start)
         kind, is_async, is_generator, computed = "method", False, False, False
@@ -2977,12 +2978,19 @@ class ClassParser(FunctionParser):
             kind, is_async, is_generator, key = self.parse_modifiers()
         if key is None:
             key, computed = self.parse_property_key(True)
-        if self.type != "(" and kind == "method" and not is_async and not is_generator:
+        if self.begins_field() and kind == "method" and not is_async and not is_generator:
             node = self.parse_field(key, computed, static)
         else:
             node = self.parse_method(key, computed, static, kind, is_async, is_generator, is_derived,
                                      function_start)
         return self.finish(node, start, line, column)
+
+    def skip_modifiers(self, static):
+        """Read what only TypeScript has before the key of a member."""
+
+    def begins_field(self):
+        """Whether no parameters follow the key of a member."""
+        return self.type != "("
 
     def parse_modifiers(self):
         """Read what may stand before the key of a method: get, set, async, *.
@@ -3927,7 +3935,7 @@ class JSParser(DestructuringParser):
                 specifiers.append(self.parse_namespace_import())
             elif others and self.type == "{":
                 self.advance()
-                specifiers += self.parse_list("}", self.parse_import_specifier)
+                specifiers += filter(None, self.parse_list("}", self.parse_import_specifier))
             elif others:
                 self.unexpected()
             self.expect_word("from")
@@ -4059,7 +4067,7 @@ class JSParser(DestructuringParser):
     def parse_export_list(self):
         locals_read = []
         self.advance()
-        specifiers = self.parse_list("}", lambda: self.parse_export_specifier(locals_read))
+        specifiers = [*filter(None, self.parse_list("}", lambda: self.parse_export_specifier(locals_read)))]
         if self.is_name("from"):
             self.advance()
             source, attributes = self.parse_module_source()
@@ -4240,7 +4248,7 @@ _NO_TYPES = "Types are read in .ts and .tsx files only: rename the file to .tsx"
 Edit = collections.namedtuple("Edit", "start end text is_code", defaults=(None, False))
 
 _ACCESSIBILITY = frozenset("public private protected readonly override".split())
-_MEMBER_MODIFIERS = _ACCESSIBILITY | {"static", "abstract", "declare", "accessor"}
+_MEMBER_MODIFIERS = _ACCESSIBILITY | {"abstract", "declare", "accessor"}
 _TYPE_OPERATORS = frozenset("keyof unique readonly infer asserts abstract".split())
 _TYPE_KEYWORDS = frozenset("any bigint boolean never number object string symbol undefined unknown".split())
 _LITERAL_TYPES = frozenset("string number bigint null true false void -".split())
@@ -4254,8 +4262,7 @@ _STATEMENT_STARTS = frozenset(("{", "function", "class"))
 _OPERATOR_KEYS = frozenset(("*", "[", "in", "instanceof"))
 #: How a generic arrow function begins in a file with elements.
 _GENERIC_ARROW = LatePattern(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))")
-_LINE_BREAKS = LatePattern("[\n\r\u2028\u2029]")
-_NOT_LINE_BREAKS = LatePattern("[^\n\r\u2028\u2029]+")
+_BLANKED = LatePattern("[^\n\r\u2028\u2029]+")
 
 
 def _apply(source, edits):
@@ -4265,11 +4272,11 @@ def _apply(source, edits):
         if start < at:
             continue    # a part of what is erased
         removed = source[start:end]
-        blank = _NOT_LINE_BREAKS.sub(lambda found: " " * len(found[0]), removed)
+        blank = _BLANKED.sub(lambda found: " " * len(found[0]), removed)
         if text is None:
             text = blank
-        elif _LINE_BREAKS.search(removed, 0, len(text)):
-            text += "".join(_LINE_BREAKS.findall(removed))
+        elif _JS_LINE_BREAK.search(removed, 0, len(text)):
+            text += "".join(_JS_LINE_BREAK.findall(removed))
         elif text:
             text += blank[len(text):]
         pieces += source[at:start], text
@@ -4278,30 +4285,13 @@ def _apply(source, edits):
     return "".join(pieces)
 
 
-@functools.cache
-def _simple_types(is_annotation):
-    """A matcher of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`,
-    or annotations with them. It is made when it is needed, for that takes a few milliseconds."""
-    name = r"[A-Za-z_$][\w$]*(?![\w$])"
-    others = "|".join(sorted(JS_KEYWORDS - set("null this true false void".split())))
-    word = rf"(?!(?:keyof|unique|readonly|infer)\b){name}"
-    part = rf"(?:{word}(?:\.{name})*|\"[^\"\\\n]*\"|'[^'\\\n]*')"
-    kind = part + r"(?:\[\])*"
-    union = rf"{kind}(?:\s*[|&]\s*{kind})*"
-    kind = rf"{part}(?:<\s*{union}(?:,\s*{union})*\s*,?\s*>)?(?:\[\])*"
-    union = rf"(?:[|&]\s*)?{kind}(?:\s*[|&](?![|&])\s*{kind})*"
-    before = rf"[?!]?:\s*(?!(?:{others})\b)" if is_annotation else ""
-    ends = r"(?=[ \t]*(?:[,;:=?){}\]>]|\|\||&&|\r?\n\s*[^\s|&./]))"
-    return re.compile(before + union + ends, re.ASCII).match
-
-
-_SIMPLE_STARTS = frozenset("name null this true false void string | &".split())
 #: What a parenthesis begins, where that can be seen at once: (1) no arrow function, or (2) one without types.
 _PAREN = LatePattern(r"\(\s*(?:([\w$]+(?![\w$])\s*(?:[^\s,:?=)/]|\)\s*[^\s=:/])|[\"'(])"
                      r"|((?:[A-Za-z_$][\w$]*\s*(?:,\s*[A-Za-z_$][\w$]*\s*)*)?\)\s*=>))", re.ASCII)
 _PARSER_STATE_NAMES = ("function", "declarations", "strict", "private_names", "covers", "depth", "arrow_at",
                        "no_in", "await_at", "yield_at", "await_name_at", "await_name_end", "consequent_at",
-                       "ambient", "no_conditional", "in_constructor", "returns_type", "exporting")
+                       "ambient", "in_constructor", "returns_type", "exporting", "parameter_properties",
+                       "modifiers")
 _PARSER_STATE = operator.attrgetter(*_PARSER_STATE_NAMES)
 
 
@@ -4316,27 +4306,27 @@ class TypeParser(JSParser):
     no_arguments   those of each `<` that was tried and begins no type arguments
     trying         how many attempts are under way; their errors are seen by nobody
     ambient        whether what is read has no code: `declare …`
-    no_conditional whether `extends` ends a type
     returns_type   whether the parameter list that was read last had a type behind it
     namespaces     names of the namespaces around, innermost last
     enums          {name: {member: constant or None}} of those declared so far
     type_names     names that were declared as types only
     aliases        (name, node, what erases it) of each `import name = a.b`, which goes if only types use it
+    modifiers      words of TypeScript before the class member that is read
     followers      {node: [nodes]}: what belongs behind a statement or class member that was just read
     """
 
     __slots__ = ("edits", "makes_code", "has_jsx", "not_arrows", "no_arguments", "trying", "ambient",
-                 "no_conditional", "returns_type", "parameter_properties", "in_constructor", "type_names",
+                 "returns_type", "parameter_properties", "in_constructor", "type_names",
                  "namespaces", "enums", "exporting", "has_types", "factory", "fragment", "import_source",
-                 "aliases", "followers")
+                 "aliases", "followers", "modifiers")
 
     def __init__(self, source, is_module=False, has_types=True, has_jsx=False):
         self.edits, self.makes_code, self.has_types, self.has_jsx = [], False, has_types, has_jsx
         self.exporting = False
         self.not_arrows, self.no_arguments, self.trying = set(), set(), 0
-        self.ambient = self.no_conditional = self.returns_type = self.in_constructor = False
+        self.ambient = self.returns_type = self.in_constructor = False
         self.parameter_properties, self.type_names, self.namespaces, self.enums = [], set(), [], {}
-        self.aliases, self.followers = [], {}
+        self.aliases, self.followers, self.modifiers = [], {}, set()
         self.read_pragmas(source)
         super().__init__(source, is_module)
 
@@ -4439,39 +4429,29 @@ class TypeParser(JSParser):
             self.unexpected()
         self.advance()
 
-    def take_simple(self, is_annotation=False):
-        """Read what one of the matchers above finds; return whether it does."""
-        match = _simple_types(is_annotation)(self.source, self.start)
-        if match is None:
-            return False
-        end = match.end()
-        if _LINE_BREAKS.search(self.source, self.pos, end):
-            self._count_lines(self.pos, end)
-        self.pos = end
-        self.advance()
-        return True
-
     def accept_type(self, before):
         """Read a type if this token is what stands before one."""
         if self.accept(before):
             self.skip_type()
 
-    def skip_type(self, no_conditional=False, is_begun=False):
-        """Read a type. no_conditional: `extends` ends it; is_begun: its first `{…}` or `[…]` was read."""
-        if not is_begun and self.type in _SIMPLE_STARTS and self.take_simple():
-            return
+    def skip_type(self, no_conditional=False):
+        """Read a type. no_conditional: `extends` ends it. Return whether it may be a lone `{…}` or `[…]`."""
         self.deeper()
-        outer, self.no_conditional = self.no_conditional, no_conditional
-        is_inferred = self.is_name("infer")
-        if not is_begun:
-            if self.type in ("|", "&"):
-                self.advance()
-            self.skip_primary_type()
-        self.skip_indexes()
-        while self.type in ("|", "&") or self.is_name("is") and not self.newline:
+        is_inferred, end = self.type == "name" and self.value == "infer", None
+        if self.type in ("|", "&"):
             self.advance()
-            self.skip_primary_type()
-            self.skip_indexes()
+        while True:
+            self.skip_primary_type(no_conditional)
+            end = end or self.last_end
+            while self.type == "[" and not self.newline:
+                self.advance()
+                if self.type != "]":
+                    self.skip_type()
+                self.expect("]")
+            type = self.type
+            if type != "|" and type != "&" and (type != "name" or self.value != "is" or self.newline):
+                break
+            self.advance()
         if self.type == "extends" and not self.newline and not no_conditional:
             self.advance()
             self.skip_type(no_conditional=True)
@@ -4480,17 +4460,10 @@ class TypeParser(JSParser):
                 self.skip_type()
                 self.expect(":")
                 self.skip_type()
-        self.no_conditional = outer
         self.depth -= 1
+        return self.last_end == end
 
-    def skip_indexes(self):
-        """Read `[]` and `[key]` behind a type."""
-        while not self.newline and self.accept("["):
-            if self.type != "]":
-                self.skip_type()
-            self.expect("]")
-
-    def skip_primary_type(self):
+    def skip_primary_type(self, no_conditional):
         """Read a type without what stands behind it or between two."""
         while self.type == "name" and self.value in _TYPE_OPERATORS:
             word, (following, value, newline) = self.value, self.peek()
@@ -4500,11 +4473,13 @@ class TypeParser(JSParser):
             self.advance()
             if word == "infer":
                 self.skip_word()
-                if self.no_conditional and self.accept("extends"):
+                if no_conditional and self.accept("extends"):
                     self.skip_type(no_conditional=True)
                 return
         type = self.type
-        if type in ("(", "<", "new"):
+        if type == "name" or type == "this" or type == "import" or self.accept("typeof"):
+            self.skip_type_reference()
+        elif type in ("(", "<", "new"):
             self.accept("new")
             if self.skip_parameters() or type == "new":
                 self.expect("=>")
@@ -4515,29 +4490,28 @@ class TypeParser(JSParser):
             self.skip_elements("[", "]")
         elif type == "template":
             self.skip_template_type()
-        elif type in _LITERAL_TYPES or type == "name" and self.value in _TYPE_KEYWORDS \
-                and self.peek()[0] != ".":
-            self.advance()          # a `<` behind it is an operator
+        elif type in _LITERAL_TYPES:
+            self.advance()
             if type == "-":
                 if self.type not in ("number", "bigint"):
                     self.unexpected()
                 self.advance()
-        elif self.accept("typeof") or type in ("name", "this", "import"):
-            self.skip_type_reference()
         else:
             self.unexpected()
 
     def skip_type_reference(self):
         """Read `a.b.C<T>` or `import("a").b<T>`."""
-        is_import = self.type == "import"
+        type, word, end = self.type, self.value, self.pos
         self.skip_word()
-        if is_import:
+        if type == "import":
             self.skip_elements("(", ")")
-        while self.accept("."):
+        while self.type == ".":
+            self.advance()
             if not self.accept("private"):
                 self.skip_word()
-        if not self.newline and self.type in ("<", "<<"):
-            self.skip_type_list()
+        if self.type in ("<", "<<") and not self.newline and (
+                type != "name" or word not in _TYPE_KEYWORDS or self.last_end != end):
+            self.skip_type_list()       # behind a type's own word, `<` is an operator
 
     def skip_type_list(self, declares=False, before_text=False):
         """Read type arguments `<A, B>`, or parameters `<in out const T extends U = V>` with `declares`. With
@@ -4581,22 +4555,15 @@ class TypeParser(JSParser):
         """Read the elements of a tuple or the parameters of a function type, or a type in parentheses. Return
         whether they must be parameters if they stand in parentheses."""
         self.expect(opening)
-        is_lone, is_list = False, self.type in (closing, "...")
+        is_lone, is_list = True, self.type in (closing, "...")
         while self.type != closing:
             self.accept("...")
             type = self.type
             following = self.peek()[0] if type in _IDENTIFIER_NAMES else None
-            is_lone = True
             if following in (":", "?") or following in _BEHIND_PARAMETER and type in ("name", "this"):
                 self.advance()
-            elif type == "{" or type == "[":
-                self.skip_primary_type()
-                if self.type not in _BEHIND_PARAMETER:
-                    self.skip_type(is_begun=True)
-                    is_lone = False
             elif type != "," or opening == "(":
-                self.skip_type()
-                is_lone = False
+                is_lone = self.skip_type() and type in ("{", "[")
             is_list = is_list or self.type != closing
             self.accept("?")
             self.accept_type(":")
@@ -4652,9 +4619,6 @@ class TypeParser(JSParser):
     def parse_annotation(self):
         """Read `: type`, `!: type` or `?: type` behind a declared name."""
         start = self.start
-        if self.take_simple(is_annotation=True):
-            self.erase(start)
-            return
         if self.type in ("!", "?"):
             self.advance()
         self.accept_type(":")
@@ -4664,7 +4628,7 @@ class TypeParser(JSParser):
         if self.type == "<":
             start = self.start
             self.erasing(self.skip_type_list, True)
-            if self.type == "(" and _LINE_BREAKS.search(self.source, start, self.start):
+            if self.type == "(" and _JS_LINE_BREAK.search(self.source, start, self.start):
                 # behind `async` and `return` no line may end before it
                 self.edits[-1:] = Edit(start, start + 1, "("), Edit(start + 1, self.pos)
         super().open_parameters()
@@ -4796,7 +4760,7 @@ class TypeParser(JSParser):
             params = self.parse_parameters([])
             if self.type != "=>" or self.newline:
                 self.unexpected()
-            if self.returns_type and _LINE_BREAKS.search(self.source, *self.edits[-1][:2]):
+            if self.returns_type and _JS_LINE_BREAK.search(self.source, *self.edits[-1][:2]):
                 self.move_parenthesis(self.edits[-1])
             return params
 
@@ -4857,7 +4821,7 @@ class TypeParser(JSParser):
         self.erase(start)
         operand_at, begins_statement = self.start, self.type in _STATEMENT_STARTS
         operand = self.parse_unary()
-        if begins_statement or _LINE_BREAKS.search(self.source, start, operand_at):
+        if begins_statement or _JS_LINE_BREAK.search(self.source, start, operand_at):
             # without the type it would be a statement or, behind `return`, another one
             self.edits += Edit(start, start, "(", True), Edit(self.last_end, self.last_end, ")", True)
         return operand
@@ -4875,12 +4839,10 @@ def _words(pattern):
 
 
 _FUNCTION_NAME = _words(r"(?:async~)?function~\*?~([\w$]+)")
-_INDEX_SIGNATURE = _words(r"\[~[\w$]+~:")
+_INDEX_SIGNATURE = _words(r"(?:static\b~)?(?:readonly\b~)?\[~[\w$]+~:")
 _IMPORT_TYPE = _words(r"import~type\b~(?:[{*]|(?:from~from|(?!from~[\"'])[\w$]+)\b(?!~=))")
+_IMPORT_BRACE = _words(r"import~\{")
 _TYPE_AS_AS = _words(r"type~as~as\b(?!~[,}])")
-_IMPORT_BRACE = _words(r"import~\{~[^}]")
-#: Stands for a part of a list that is erased.
-_ERASED = object()
 _COMMA = _words("~,?")
 _CONST_ENUM = _words(r"const~enum\b")
 _IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=(?![=>])")
@@ -4906,19 +4868,20 @@ class TypeScriptParser(TypeParser):
         self.followed(node.consequent)
         return node
 
-    def without_code(self, parse):
-        """Run parse() for a declaration that declares nothing in JavaScript."""
+    def without_code(self, start, parse):
+        """Run parse() for a declaration that declares nothing in JavaScript, and erase it."""
         outer = self.declarations, self.exported, self.local_exports, self.ambient, self.function
         self.declarations, self.exported, self.local_exports = _Declarations(None, True), set(), []
         self.ambient, makes_code = True, self.makes_code
         parse()
         self.makes_code = makes_code
         self.declarations, self.exported, self.local_exports, self.ambient, self.function = outer
+        return self.finish_erased(start)
 
     # -- statements ----
 
     def parse_name_statement(self):
-        word = self.value
+        word, start = self.value, self.start
         if word in _TYPE_WORDS and self.escaped_at != self.start and self.has_types:
             type, value, newline = self.peek()
             if not newline and (
@@ -4926,7 +4889,7 @@ class TypeScriptParser(TypeParser):
                     or type == "string" and word == "module" or type == "class" and word == "abstract"
                     or word == "declare" and (type in _AMBIENT_STARTS or type == "name")
                     or word == "global" and type == "{" and self.ambient):
-                return getattr(self, "parse_" + word)()
+                return getattr(self, "parse_" + word)() or self.finish_erased(start)
         return super().parse_name_statement()
 
     def skip_declared_type(self):
@@ -4939,30 +4902,25 @@ class TypeScriptParser(TypeParser):
 
     def parse_type(self):
         """Read `type name<T> = type`."""
-        start = self.start
         self.skip_declared_type()
         self.expect("=")
         self.skip_type()
         self.consume_semicolon()
-        return self.finish_erased(start)
 
     def parse_interface(self):
-        start = self.start
         self.skip_declared_type()
-        if self.accept("extends"):
+        if self.type == "extends":
             self.skip_references()
         if self.is_name("implements"):
             raise self.error("An interface extends others: write extends in place of implements")
         self.skip_object_type()
-        return self.finish_erased(start)
 
     def skip_references(self):
-        """Read `A, B<T>` of a heritage clause."""
-        while True:
+        """Read `extends A, B<T>` or `implements …`."""
+        self.advance()
+        self.skip_type_reference()
+        while self.accept(","):
             self.skip_type_reference()
-            if self.type != ",":
-                return
-            self.advance()
 
     def parse_abstract(self):
         self.erase_token()
@@ -4971,8 +4929,7 @@ class TypeScriptParser(TypeParser):
     def parse_declare(self):
         start = self.start
         self.advance()
-        self.without_code(self.skip_ambient)
-        return self.finish_erased(start)
+        return self.without_code(start, self.skip_ambient)
 
     def skip_ambient(self):
         """Read the declaration behind `declare`."""
@@ -5059,82 +5016,64 @@ class TypeScriptParser(TypeParser):
         if self.type == "<":
             self.erasing(self.skip_type_list, True)
         superclass = super().parse_heritage()
-        start = self.start
         if superclass is not None and self.type in ("<", "<<"):
-            self.skip_type_list()
-            self.erase(start)
-            start = self.start
+            self.erasing(self.skip_type_list)
         if self.is_name("implements"):
-            self.advance()
-            self.skip_references()
-            self.erase(start)
+            self.erasing(self.skip_references)
         return superclass
 
     def parse_class_member(self, is_derived):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        static, words = False, set()
-        while self.type == "name" and self.value in _MEMBER_MODIFIERS and self.escaped_at != self.start:
-            following, _, newline = self.peek()
-            if following == "{" and self.value == "static":
-                self.advance()
-                return self.parse_static_block(start, line, column)
-            if following not in _PROPERTY_KEYS and following != "*" or newline and self.value != "static":
-                break
-            words.add(self.value)
-            if self.value == "static":
-                static = True
-                self.advance()
-            else:
-                self.erase_token()
-                if following in _OPERATOR_KEYS and not static:
-                    self.edits[-1] = self.edits[-1]._replace(text=";")
-        if self.type == "[" and _INDEX_SIGNATURE.match(self.source, self.start):
+        start, outer, self.modifiers = self.start, self.modifiers, set()
+        self.skip_modifiers(False)
+        if _INDEX_SIGNATURE.match(self.source, self.start):
+            self.accept("name")
             self.skip_type_member()
             self.consume_semicolon()
-            return self.erased_member(start)
-        function_start = self.start, self.line, self.start - self.line_start
-        kind, is_async, is_generator, key = self.parse_modifiers()
-        computed = False
-        if key is None:
-            key, computed = self.parse_property_key(True)
+            node = None
+        else:
+            node = super().parse_class_member(is_derived)
+            if node.value.body is None if node.__class__ is MethodDefinition else \
+                    not self.modifiers.isdisjoint(("abstract", "declare")):
+                if node.key.__class__ is PrivateName:
+                    del self.private_names.declared[node.key.name]
+                node = None
+            elif "accessor" in self.modifiers:
+                self.put_accessor(node, start)
+        self.modifiers = outer
+        if node is None:
+            self.erase(start, ";")
+        return node
+
+    def skip_modifiers(self, static):
+        while self.type == "name" and self.value in _MEMBER_MODIFIERS and self.escaped_at != self.start:
+            following, _, newline = self.peek()
+            if following not in _PROPERTY_KEYS and following != "*" or newline:
+                break
+            self.modifiers.add(self.value)
+            self.erase_token()
+            if following in _OPERATOR_KEYS and not static:
+                self.edits[-1] = self.edits[-1]._replace(text=";")
+
+    def begins_field(self):
         if self.type == "?" or self.type == "!" and not self.newline:
             self.erase_token()
-        declared = dict(self.private_names.declared) if key.__class__ is PrivateName else None
-        if self.type in ("(", "<") or kind != "method" or is_async or is_generator:
-            node = self.parse_member_function(key, computed, static, kind, is_async, is_generator, is_derived,
-                                              function_start)
-            is_erased = node is None
-        else:
-            if self.type == ":":
-                self.parse_annotation()
-            node = self.parse_field(key, computed, static)
-            is_erased = not words.isdisjoint(("abstract", "declare"))
-            if "accessor" in words:
-                self.put_accessor(node, start)
-        if is_erased:
-            if declared is not None:
-                self.private_names.declared = declared
-            return self.erased_member(start)
-        return self.finish(node, start, line, column)
+        return super().begins_field() and self.type != "<"
 
-    def erased_member(self, start):
-        self.erase(start, ";")
+    def parse_field(self, key, computed, static):
+        if self.type == ":":
+            self.parse_annotation()
+        return super().parse_field(key, computed, static)
 
-    def parse_member_function(self, key, computed, static, kind, is_async, is_generator, is_derived,
-                              function_start):
-        """Read a method; None for a signature without a body."""
-        is_constructor = not static and not computed and kind == "method" \
-            and getattr(key, "name", getattr(key, "value", None)) == "constructor"
+    def parse_method(self, key, computed, static, kind, *how):
         outer = self.parameter_properties, self.in_constructor
-        self.parameter_properties, self.in_constructor = [], is_constructor
-        node = self.parse_method(key, computed, static, kind, is_async, is_generator, is_derived,
-                                 function_start)
+        self.parameter_properties, self.in_constructor = [], not static and not computed \
+            and kind == "method" and getattr(key, "name", getattr(key, "value", None)) == "constructor"
+        node = super().parse_method(key, computed, static, kind, *how)
         properties = self.parameter_properties
         self.parameter_properties, self.in_constructor = outer
         if node.value.body is None:
             self.consume_semicolon()
-            return None
-        if properties:
+        elif properties:
             outer[0].extend(properties)
             self.put_parameter_properties([one.name for one in properties], node.value.body)
         return node
@@ -5178,8 +5117,8 @@ class TypeScriptParser(TypeParser):
             return self.parse_import_equals(equals[1])
         if not _IMPORT_TYPE.match(self.source, start):
             node = super().parse_import()
-            if node.__class__ is ImportDeclaration and not node.specifiers \
-                    and _IMPORT_BRACE.match(self.source, start) and self.has_types:
+            if node.__class__ is ImportDeclaration and not node.specifiers and self.has_types \
+                    and _IMPORT_BRACE.match(self.source, start):
                 return self.finish_erased(start)    # all of it was types
             return node
         self.note_module_syntax("Cannot use import statement outside a module", start)
@@ -5189,8 +5128,7 @@ class TypeScriptParser(TypeParser):
             self.advance()
             self.type_names.update(specifier.local.name for specifier in self.parse_import_clause())
             self.parse_module_source()
-        self.without_code(parse)
-        return self.finish_erased(start)
+        return self.without_code(start, parse)
 
     def parse_import_equals(self, name):
         """Read `import name = a.b`, another name for what a namespace holds."""
@@ -5214,21 +5152,17 @@ class TypeScriptParser(TypeParser):
             self.aliases.append((name, node, Edit(start, self.last_end, ";")))
         return node
 
-    def parse_list(self, close, parse_one):
-        parts = super().parse_list(close, parse_one)
-        return parts if close != "}" else [part for part in parts if part is not _ERASED]
-
     def parse_import_specifier(self):
-        return self.skip_type_specifier() or super().parse_import_specifier()
+        return None if self.skip_type_specifier() else super().parse_import_specifier()
 
     def parse_export_specifier(self, locals_read):
-        return self.skip_type_specifier() or super().parse_export_specifier(locals_read)
+        return None if self.skip_type_specifier() else super().parse_export_specifier(locals_read)
 
     def skip_type_specifier(self):
-        """Read `type name as name` in the braces of an import or export; None for any other."""
+        """Read `type name as name` in the braces of an import or export; return whether there is one."""
         start = self.start
         if not self.begins_type_specifier():
-            return None
+            return False
         self.advance()
         name = self.parse_module_name()
         if self.is_name("as"):
@@ -5237,7 +5171,7 @@ class TypeScriptParser(TypeParser):
         self.type_names.add(getattr(name, "name", None))
         self.erase(start)
         self.edits[-1] = Edit(start, _COMMA.match(self.source, self.last_end).end())
-        return _ERASED
+        return True
 
     def begins_type_specifier(self):
         """Whether a specifier begins with the word `type` that makes it one of types."""
@@ -5263,8 +5197,7 @@ class TypeScriptParser(TypeParser):
             return self.finish_erased(start)
         if following == "name" and word == "type" and self.ahead(2)[0] in ("{", "*"):
             self.note_module_syntax("Unexpected token 'export'", start)
-            self.without_code(self.skip_export_type)
-            return self.finish_erased(start)
+            return self.without_code(start, self.skip_export_type)
         node = super().parse_export()
         if node.__class__ is ExportNamedDeclaration and node.source is not None and not node.specifiers \
                 and self.has_types:
@@ -5292,7 +5225,8 @@ class TypeScriptParser(TypeParser):
         word = self.peek()[1]
         if word == "interface" and self.ahead(2)[0] == "name":
             self.advance()
-            return self.parse_interface()
+            self.parse_interface()
+            return self.finish_erased(start)
         if word == "abstract" and self.ahead(2)[0] == "class":
             self.export_name(self.take(Identifier("default")))
             self.erase_token()
@@ -5582,31 +5516,24 @@ class EnumParser(TypeScriptParser):
 # -- Parser: elements of JSX -------------------------------------------------------------
 
 _JSX_CODE_TAGS = frozenset(('"script"', '"style"'))
-_JSX_NO_CODE = re.compile("</(?:script|style)|<!--", re.IGNORECASE).search
-_JSX_NAME = re.compile(r"(?:[A-Za-z_$]|[^\x00-\x7f])[\w$-]*").match
-_JSX_SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*").match
-_JSX_TEXT = re.compile(r"[^<{>}]*").match
+_JSX_NO_CODE = LatePattern("</(?:script|style)|<!--", re.IGNORECASE)
+_JSX_NAME = LatePattern(r"(?:[A-Za-z_$]|[^\x00-\x7f])[\w$-]*")
+_JSX_SPACE = LatePattern(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*")
+_JSX_TEXT = LatePattern(r"[^<{>}]*")
+#: White space with a line break in it.
+_JSX_BREAK = LatePattern(r"(?<![ \t])[ \t]*[\r\n][ \t\r\n]*")
 _JSX_ENTITY = LatePattern(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));")
 _PRAGMA = LatePattern(r"@jsx(Frag|ImportSource|Runtime)?\s+([^\s*]+)")
-_PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII).fullmatch
+_PLAIN_NAME = LatePattern(r"[A-Za-z_]\w*", re.ASCII)
 #: What `<name>` may stand for if it is a type.
-_TYPE_NAME = re.compile(rf"(?:[A-Z][\w.]*|{'|'.join(_TYPE_KEYWORDS - {'object', 'symbol'})})").fullmatch
+_TYPE_NAME = LatePattern(rf"(?:[A-Z][\w.]*|{'|'.join(_TYPE_KEYWORDS - {'object', 'symbol'})})")
 #: An attribute whose text is the same in JavaScript.
-_JSX_PLAIN_ATTRIBUTE = re.compile(r'([A-Za-z_]\w*)=("[ !#-%\'-\[\]-~]*")\s*', re.ASCII).match
+_JSX_PLAIN_ATTRIBUTE = LatePattern(r'([A-Za-z_]\w*)=("[ !#-%\'-\[\]-~]*")\s*', re.ASCII)
 
 
 def _jsx_text(text):
     """The text of an element's child as JSX defines it: lines trimmed, empty ones left out; or ""."""
-    if "\n" not in text and "\r" not in text:
-        return text
-    if not text.strip(" \t\r\n"):
-        return ""
-    lines = re.split("\r\n|[\n\r]", text)
-    last = len(lines) - 1
-    trimmed = [line.strip(" \t") if 0 < index < last else
-               line.lstrip(" \t") if index and index == last else
-               line.rstrip(" \t") if index < last else line for index, line in enumerate(lines)]
-    return " ".join(line for line in trimmed if line)
+    return _JSX_BREAK.sub(lambda found: " " if found.start() and found.end() < len(text) else "", text)
 
 
 def _jsx_entities(text):
@@ -5647,12 +5574,12 @@ class JSXParser(EnumParser):
 
     def leap(self, offset):
         """Move on to an offset, over text that is not made of tokens."""
-        if offset > self.pos and _LINE_BREAKS.search(self.source, self.pos, offset):
+        if offset > self.pos and _JS_LINE_BREAK.search(self.source, self.pos, offset):
             self._count_lines(self.pos, offset)
         self.pos = offset
 
     def leap_space(self):
-        end = _JSX_SPACE(self.source, self.pos).end()
+        end = _JSX_SPACE.match(self.source, self.pos).end()
         if end > self.pos:
             self.leap(end)
         return self.source[self.pos:self.pos + 1]
@@ -5690,7 +5617,7 @@ class JSXParser(EnumParser):
         """Read `name`, `a.b.c` or `a:b`; return it as written. `otherwise` is the error if there is none."""
         start = self.pos
         while True:
-            match = _JSX_NAME(self.source, self.pos)
+            match = _JSX_NAME.match(self.source, self.pos)
             if match is None:
                 self.jsx_error(otherwise)
             self.pos = match.end()
@@ -5764,7 +5691,7 @@ class JSXParser(EnumParser):
         texts = [child.value if child.__class__ is StringLiteral else
                  child.quasis[0].cooked if child.__class__ is TemplateLiteral and not child.expressions else
                  None for child in children]
-        if not texts or None in texts or _JSX_NO_CODE("".join(texts)):
+        if not texts or None in texts or _JSX_NO_CODE.search("".join(texts)):
             return ""
         comma, text = ", " if properties else "{ ", "".join(texts)
         inner = self.made(ObjectExpression([self.attribute("__html", self.made(StringLiteral(text), *place),
@@ -5774,7 +5701,7 @@ class JSXParser(EnumParser):
         return f"{comma}dangerouslySetInnerHTML: {{ __html: {json.dumps(text)} }}"
 
     def attribute(self, name, value, *place):
-        key = Identifier(name) if _PLAIN_NAME(name) else StringLiteral(utf16(name))
+        key = Identifier(name) if _PLAIN_NAME.fullmatch(name) else StringLiteral(utf16(name))
         return self.made(Property(self.made(key, *place), value, "init", False, False, False), *place)
 
     def read_attributes(self, automatic, properties):
@@ -5786,7 +5713,7 @@ class JSXParser(EnumParser):
                 return key
             start, *_ = place = self.pos, self.line, self.pos - self.line_start
             comma = ", " if properties else "{ "
-            plain = _JSX_PLAIN_ATTRIBUTE(self.source, start)
+            plain = _JSX_PLAIN_ATTRIBUTE.match(self.source, start)
             if plain and plain[1] != "key":
                 name, (value_start, self.pos) = plain[1], plain.span(2)
                 self.put(start, value_start, f"{comma}{name}: ")
@@ -5807,7 +5734,7 @@ class JSXParser(EnumParser):
             name = self.read_name("A tag goes on with an attribute, or ends with > or />")
             end = self.pos
             is_key = automatic and name == "key"
-            head = "" if is_key else comma + (name if _PLAIN_NAME(name) else json.dumps(name))
+            head = "" if is_key else comma + (name if _PLAIN_NAME.fullmatch(name) else json.dumps(name))
             if self.leap_space() == "=":
                 self.pos += 1
                 value_start = self.pos
@@ -5875,7 +5802,7 @@ class JSXParser(EnumParser):
         source = self.source
         while True:
             start = self.pos
-            end = _JSX_TEXT(source, start).end()
+            end = _JSX_TEXT.match(source, start).end()
             char = source[end:end + 1]
             comma = ", " if children or not automatic else ""
             if end > start:
@@ -5888,7 +5815,7 @@ class JSXParser(EnumParser):
                 else:
                     self.edits.append(Edit(start, end, None, True))
             if char == "<":
-                following = _JSX_SPACE(source, end + 1).end()
+                following = _JSX_SPACE.match(source, end + 1).end()
                 if source.startswith("/", following):
                     return
                 self.put(end, end, comma)
@@ -5896,7 +5823,7 @@ class JSXParser(EnumParser):
                 children.append(self.read_element(end, self.line, end - self.line_start))
             elif char == "{":
                 self.read_container(children, comma)
-            elif self.has_types and is_bare and _TYPE_NAME(name):
+            elif self.has_types and is_bare and _TYPE_NAME.fullmatch(name):
                 error = self.error(f"The element <{name}> is not closed; for a type, write: value as {name}, "
                                    f"or <{name},>(…) => … for a function", opened)
                 error.ends_early = not char
@@ -5927,7 +5854,7 @@ class JSXParser(EnumParser):
         if name and self.source.startswith(f"/{name}>", self.pos + 1):
             self.pos += len(name) + 3
             return
-        self.leap(_JSX_SPACE(self.source, self.pos + 1).end() + 1)
+        self.leap(_JSX_SPACE.match(self.source, self.pos + 1).end() + 1)
         found = "" if self.leap_space() == ">" else self.read_name()
         if found != name:
             raise self.not_closed(name, f"<{name}> is not closed before </{found}>", self.pos)
@@ -10308,6 +10235,8 @@ class FunctionEmitter(NodeMaker):
 
     #: Whether the function seems to have loops; whether a finally block of it has a jump out or a yield.
     has_loops = leaves_finally = False
+    #: Of a function's own statements the first that is a super call.
+    first_super = None
     #: Whether a class is being translated, and whether it computes with fractions.
     in_class = in_fractions = False
     #: Functions that are called where they stand, by code that runs once.
@@ -10585,6 +10514,10 @@ class FunctionEmitter(NodeMaker):
                 if not variable.dominates:
                     self.emit_store(variable, self.name("undefined"), True)
         self.enter_block(scope)
+        self.first_super = next((
+            each.expression for each in statements
+            if isinstance(each, ExpressionStatement) and isinstance(each.expression, CallExpression)
+            and isinstance(each.expression.callee, Super)), None)
         if self.constructor == "derived" and any(
                 isinstance(part, TryStatement) for s in statements for part in s.walk()):
             self.returning_late(statements)
@@ -10725,10 +10658,19 @@ class FunctionEmitter(NodeMaker):
     def dict_of(self, obj):
         """The name of the dict that goes with a variable, or None."""
         props = self.attribute(obj, "props")
-        if isinstance(obj, ast.Name) and obj.id == "this" and self.constructor is None:
-            return self.placed(obj, ".props", self.attribute(obj, "own"), "no_props")
-        return self.placed(obj, ".props", props if self.is_new(obj) else self.either(
+        if isinstance(obj, ast.Name) and obj.id == "this":
+            owner = self.owner_of_this()
+            return owner.placed(obj, ".props", self.attribute(obj, "own"),
+                                "no_props" if owner.constructor is None else None)
+        return self.placed(obj, ".props", self.either(
             self.type_is(obj, "JSObject"), props, self.name("no_props")))
+
+    def owner_of_this(self):
+        """The emitter of the function whose `this` arrow functions see."""
+        owner = self
+        while owner.scope.is_arrow and owner.outer is not None:
+            owner = owner.outer
+        return owner
 
     def dict_of_this(self, obj):
         """dict_of() where `obj` is this; None for anything else. Only an object has what is not empty."""
@@ -13165,8 +13107,8 @@ class AssignmentEmitter(OperatorEmitter):
         value = self.expression(node)
         if isinstance(value, ast.Constant) or (isinstance(value, ast.Name) and (
                 is_stable(node, right) or isinstance(right, SIMPLE_NODES)
-                or isinstance(node, ThisExpression) and self.constructor != "derived"
-                and not self.scope.is_arrow)):
+                or isinstance(node, ThisExpression) and not self.scope.is_arrow
+                and (self.constructor != "derived" or "this" in self.dict_places))):
             return value
         return self.saved(value)
 
@@ -13573,6 +13515,9 @@ class CallEmitter(AssignmentEmitter):
     def effect_CallExpression(self, node):
         """A call as a statement: array.push(value) is done inline."""
         callee, arguments = node.callee, node.arguments
+        if node is self.first_super and self.constructor == "derived" and not self.in_eval():
+            self.first_super_call(node)
+            return
         if not (isinstance(callee, MemberExpression) and not callee.computed and not callee.optional
                 and callee.property.name == "push" and len(arguments) == 1 and not node.optional
                 and not isinstance(callee.property, PrivateName) and not isinstance(callee.object, Super)
@@ -13912,8 +13857,9 @@ class CallEmitter(AssignmentEmitter):
     def found_along(self, obj, key):
         """-> (a condition that `found` of an ordinary object has a key, its value)"""
         found, holder = self.temporary(), obj
-        if self.dict_of_this(obj) is not None and self.constructor is None:
-            holder = self.placed(obj, ".object", obj, "nobody")
+        owner = self.owner_of_this()
+        if self.dict_of_this(obj) is not None and owner.constructor is None:
+            holder = owner.placed(obj, ".object", obj, "nobody")
         if LOOKS_TWICE:
             test = "{key!r} in ({found} := {holder}.found)"
             value = self.python("{found}[{key!r}]", key=key, found=found)
@@ -13969,16 +13915,36 @@ class CallEmitter(AssignmentEmitter):
             made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
                              self.python("this_place(None)"), *values)
             return self.python("(this := this_place({made}))", made=made)
-        klass = self.load_variable(node.callee.scope)
         if self.constructor != "derived":       # in an arrow function
-            made = self.call("super_call", klass, self.name("new_target"), self.name("this_bound"), *values)
+            made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
+                             self.name("this_bound"), *values)
             return self.python("((this := {made}), (this_bound := True))[0]", made=made)
-        made = self.apply(self.call("super_constructor", klass), [self.name("new_target"), *values])
+        klass, made = self.made_by_super(node, values)
         fields = ", initialize_fields(this, {klass})" if self.has_fields else ""
         return self.python(
             "((this := {temp} if ({temp} := {made}) is not None and not this_bound else super_twice()), "
             "(this_bound := True)" + fields + ")[0]",
             temp=self.temporary(), made=made, **({"klass": klass} if fields else {}))
+
+    def made_by_super(self, node, values):
+        """-> (the class around, what its parent makes), for a super call with these arguments."""
+        klass = self.load_variable(node.callee.scope)
+        parent = self.python("{parent}.ctor if type({parent} := {klass}.proto) is JSFunction "
+                             "and {parent}.fields is not None else super_constructor({klass})",
+                             parent=self.temporary(), klass=klass)
+        return klass, self.apply(parent, [self.name("new_target"), *values])
+
+    def first_super_call(self, node):
+        """super(…) as a statement of the constructor's own: from there on, `this` has a place."""
+        klass, made = self.made_by_super(node, self.operands(node.arguments))
+        fields = self.python("initialize_fields(this, {klass})", klass=klass) if self.has_fields else []
+        self.emit_python("""
+            {temp} = {made}
+            this = {temp} if not this_bound else super_twice()
+            this_bound = True
+            {fields}""", temp=self.temporary(), made=made, fields=fields)
+        if self.often:
+            self.make_place("this")
 
     def visit_AwaitExpression(self, node):
         return self.awaited(self.expression(node.argument))
@@ -13993,6 +13959,9 @@ class CallEmitter(AssignmentEmitter):
     def visit_YieldExpression(self, node):
         value = self.name("undefined") if node.argument is None else self.expression(node.argument)
         if node.delegate:
+            if type(node.argument) is CallExpression and type(value) is ast.Call \
+                    and isinstance(value.func, (ast.IfExp, ast.Call)) and not self.is_async:
+                return self.node(ast.YieldFrom, self.call("yield_call", value.func, *value.args))
             helper = "async_yield_delegate" if self.is_async else "yield_delegate"
             return self.node(ast.YieldFrom, self.call(helper, value))
         if self.is_async:
@@ -18277,8 +18246,11 @@ def string_construct(realm, new_target, *values):
     return JSStringObject(prototype_for(new_target, lambda: realm.StringPrototype), text)
 
 
-STRING.static.method("fromCharCode", 1)(
-    lambda realm, this, *codes: "".join([chr(to_uint32(code) & 0xFFFF) for code in interruptible(codes)]))
+@STRING.static.method("fromCharCode", 1)
+def string_from_char_code(realm, this, *codes):
+    if len(codes) == 1 and type(codes[0]) is int:
+        return chr(codes[0] & 0xFFFF)
+    return "".join([chr(to_uint32(code) & 0xFFFF) for code in interruptible(codes)])
 
 
 @STRING.static.method("fromCodePoint", 1)
@@ -18865,7 +18837,8 @@ def flatten_into(realm, target, source, length, count, depth, mapper=None):
 
 def list_position(items, value, start, end):
     """The first position of a value among start … end by strict equality, or -1."""
-    if value != value:
+    if value != value or end - start == len(items) <= 256 and (type(value) is not str or len(value) <= 64) \
+            and value not in items:     # faster than an exception
         return -1
     step = SLICE_LENGTH if type(value) is not str or len(value) <= 64 else comparisons_at_once(value)
     while start < end:
@@ -18883,6 +18856,10 @@ def list_position(items, value, start, end):
 
 @ARRAY.method("includes", 1)
 def array_includes(realm, this, value=undefined, start=undefined, *_):
+    if type(this) is JSArray and start is undefined and value == value:
+        if type(value) is str and len(value) <= 64 and len(this.items) <= 256:
+            return value in this.items
+        return list_position(this.items, value, 0, len(this.items)) >= 0
     obj, length = array_and_length(realm, this)
     if length == 0:
         return False
@@ -18899,6 +18876,8 @@ def array_includes(realm, this, value=undefined, start=undefined, *_):
 
 @ARRAY.method("indexOf", 1)
 def array_index_of(realm, this, value=undefined, start=undefined, *_):
+    if type(this) is JSArray and start is undefined:
+        return list_position(this.items, value, 0, len(this.items))
     obj, length = array_and_length(realm, this)
     if length == 0:
         return -1
@@ -18936,7 +18915,8 @@ def last_start(start, length):
 @ARRAY.method("join", 1)
 def array_join(realm, this, separator=undefined, *_):
     obj, length = array_and_length(realm, this)
-    separator = "," if separator is undefined else to_string(separator)
+    separator = "," if separator is undefined else \
+        separator if type(separator) is str else to_string(separator)
     return join_elements(realm, obj, length, separator, text_of_element)
 
 
@@ -18947,14 +18927,18 @@ def text_of_element(value):
     return "" if value is undefined or value is null else to_string(value)
 
 
+#: Elements that are joined at once.
+TEXT_AND_INT = frozenset((str, int))
+
+
 def join_elements(realm, obj, length, separator, make_text):
     """The elements as one string; "" for an array that is being joined already."""
-    check_string_length((length - 1) * len(separator))
-    realm.poll()
-    if type(obj) is JSArray and length < 10_000 and {*map(type, obj.items)} <= {int, str}:
-        texts = [*map(str, obj.items)]
+    if type(obj) is JSArray and length < 10_000 and (kinds := {*map(type, obj.items)}) <= TEXT_AND_INT:
+        texts = [*map(str, obj.items)] if int in kinds else obj.items
         check_string_length(sum(map(len, texts)) + (length - 1) * len(separator))
         return separator.join(texts)
+    check_string_length((length - 1) * len(separator))
+    realm.poll()
     joining = realm.host_hooks.setdefault("arrays being joined", [])
     if any(other is obj for other in joining):
         return ""
@@ -22250,7 +22234,7 @@ class GeneratorLoop(IteratorRecord):
     def __iter__(self):
         generator = self.iterator
         body = generator.body
-        if generator.state == "done" or body.gi_running or "yield_delegate" in body.gi_code.co_names:
+        if generator.state == "done" or body.gi_running or not DELEGATING.isdisjoint(body.gi_code.co_names):
             return self
         generator.state = "suspended"
         return body
@@ -22294,6 +22278,27 @@ def references_of_one():
 
 
 REFERENCES_OF_ONE = references_of_one()
+
+
+#: What the code of a generator names that may yield InnerResults.
+DELEGATING = frozenset(("yield_delegate", "yield_call"))
+
+
+@runtime_helper
+def yield_call(realm, run, *args):
+    """`yield*` of what a call gives: of a generator that nobody sees, only the body is made."""
+    function, code = getattr(run, "generator", (None, None))
+    if function is None:
+        return yield_delegate(realm, run(*args))
+    proto = function.props.get("prototype") or function.get("prototype")
+    if not (type(proto) is JSObject and not proto.props and proto.attrs is None
+            and proto.proto is realm.GeneratorPrototype and realm.generator_iteration_untouched):
+        return yield_delegate(realm, run(*args))
+    body = code(*args)
+    if "GeneratorReturn" not in body.gi_code.co_names:
+        return body
+    generator = JSGenerator(proto, body)
+    return delegation(realm, IteratorRecord(generator, undefined), False, generator.resume)
 
 
 @runtime_helper
@@ -33229,8 +33234,8 @@ def global_btoa(realm, this, *args):
 
 _VOID_ELEMENTS = frozenset(
     "area base br col embed hr img input link meta param source track wbr".split())
-_ELEMENT_NAME = re.compile(r"[A-Za-z][\w.:-]*").fullmatch
-_ATTRIBUTE_NAME = re.compile(r"""[^\s"'<>/=\x00-\x1f\x7f]+""").fullmatch
+_ELEMENT_NAME = LatePattern(r"[A-Za-z][\w.:-]*")
+_ATTRIBUTE_NAME = LatePattern(r"""[^\s"'<>/=\x00-\x1f\x7f]+""")
 _ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "defaultValue": "value",
                     "defaultChecked": "checked", "xmlnsXlink": "xmlns:xlink"}
 _ATTRIBUTE_NAMES |= {"xlink" + name: "xlink:" + name.lower() for name in
@@ -33258,28 +33263,28 @@ _NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"
 _ADDRESSES = frozenset("action background cite data formaction from href manifest ping poster src to values "
                        "xlink:href".split())
 _SPECIAL_ATTRIBUTES = _ADDRESSES | {"srcdoc"}
-_CODE_ADDRESS = re.compile(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECASE).match
+_CODE_ADDRESS = LatePattern(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECASE)
 #: Elements in which browsers read text as code, and those in which they find no other elements.
 _CODE_ELEMENTS = frozenset(("script", "style"))
 _TEXT_ELEMENTS = _CODE_ELEMENTS | {"iframe", "noembed", "noframes", "textarea", "title", "xmp"}
 #: What begins in a template with `<`: a tag ([1] is its / and [2] its name), or a comment and the like. A
 #: value stands there as U+0000. (HTML, 13.2.5: tokenization)
-_MARKUP = re.compile(r"<(?:!--|[!?]|/(?![A-Za-z\0]|\Z)|(/?)([A-Za-z\0][^ \t\n\r\f/>]*))").search
-_ATTRIBUTE = re.compile(r"""[ \t\n\r\f/]*(=?[^ \t\n\r\f/>=]*)(?:[ \t\n\r\f]*=[ \t\n\r\f]*("[^"]*(?:"|\Z)|"""
-                        r"""'[^']*(?:'|\Z)|[^ \t\n\r\f>"'][^ \t\n\r\f>]*)?)?""").match
-_COMMENT_END, _TAG_END = re.compile("--!?>").search, re.compile(">").search
+_MARKUP = LatePattern(r"<(?:!--|[!?]|/(?![A-Za-z\0]|\Z)|(/?)([A-Za-z\0][^ \t\n\r\f/>]*))")
+_ATTRIBUTE = LatePattern(r"""[ \t\n\r\f/]*(=?[^ \t\n\r\f/>=]*)(?:[ \t\n\r\f]*=[ \t\n\r\f]*("[^"]*(?:"|\Z)|"""
+                          r"""'[^']*(?:'|\Z)|[^ \t\n\r\f>"'][^ \t\n\r\f>]*)?)?""")
+_COMMENT_END, _TAG_END = LatePattern("--!?>"), LatePattern(">")
 #: Properties of CSS whose numbers are no lengths.
-_PLAIN_NUMBERS = re.compile(
+_PLAIN_NUMBERS = LatePattern(
     "(?:Webkit|Moz|ms|O)?(?:animationIterationCount|aspectRatio|borderImage(?:Outset|Slice|Width)|"
     "columnCount|columns|(?:fill|flood|stop|stroke)?opacity|flex(?:Grow|Shrink)?|fontWeight|"
     "grid(?:Area|Column|Row)(?:End|Start)?|lineClamp|lineHeight|order|orphans|scale|"
-    "stroke(?:Dasharray|Dashoffset|Miterlimit|Width)|tabSize|widows|zIndex|zoom)", re.IGNORECASE).fullmatch
-_STYLE_NAME = re.compile(r"-{0,2}[A-Za-z][\w-]*").fullmatch
+    "stroke(?:Dasharray|Dashoffset|Miterlimit|Width)|tabSize|widows|zIndex|zoom)", re.IGNORECASE)
+_STYLE_NAME = LatePattern(r"-{0,2}[A-Za-z][\w-]*")
 _STYLE_STRING = r'''"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*\''''
 #: A value in CSS that ends where it ends: no ; or } and no open text, comment or parenthesis.
-_STYLE_VALUE = re.compile(
+_STYLE_VALUE = LatePattern(
     rf"""(?:[^;{{}}()"'\\/]|/(?!\*)|{_STYLE_STRING}|\((?:[^()"'\\]|{_STYLE_STRING}|\((?:[^()"'\\]|"""
-    rf"""{_STYLE_STRING}|\([^()"'\\]*\))*\))*\))*""").fullmatch
+    rf"""{_STYLE_STRING}|\([^()"'\\]*\))*\))*\))*""")
 _TO_ESCAPE = re.compile("""[&<>"']""")
 _TO_ESCAPE_AGAIN = re.compile("""[<>"']""")
 _HTML_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
@@ -33346,7 +33351,7 @@ class HtmlAttribute(HtmlText):
         self.name, self.before, self.is_first, self.is_whole = name.lower(), before, is_first, is_whole
 
     def is_code(self, text):
-        return self.name in _ADDRESSES and _CODE_ADDRESS(re.sub(r"[\t\n\r]", "", text[:200])) is not None
+        return self.name in _ADDRESSES and _CODE_ADDRESS.match(re.sub(r"[\t\n\r]", "", text[:200]))
 
     def check(self, written):
         whole = self.before + written if self.is_first else written
@@ -33360,7 +33365,7 @@ class HtmlAttribute(HtmlText):
         if self.name.startswith("on") and not self.is_whole:
             raise JSTypeError(f"A text cannot be put into {self.name}, which has code: put it into an "
                               "attribute such as data-name, which the code reads as this.dataset.name")
-        if self.name == "style" and not self.is_whole and not _STYLE_VALUE(text):
+        if self.name == "style" and not self.is_whole and not _STYLE_VALUE.fullmatch(text):
             raise JSTypeError(f"{display(text[:40])} cannot be a value in style: it would begin another one")
         text = escaped_html(text)
         return escaped_html(text) if self.name == "srcdoc" else text
@@ -33388,8 +33393,8 @@ class HtmlWord:
             return value.text
         text = to_string(value) if type(value) in (str, int, float) else " "
         word = self.before + text
-        if _ELEMENT_NAME(word) if self.is_name else \
-                _ATTRIBUTE_NAME(text) and not word.lower().startswith("on"):
+        if _ELEMENT_NAME.fullmatch(word) if self.is_name else \
+                _ATTRIBUTE_NAME.fullmatch(text) and not word.lower().startswith("on"):
             return text
         raise JSTypeError(f"{display(value)} cannot stand inside a tag, outside of quotes: write "
                           'name="${…}", or html.raw(text) for attributes that are your own')
@@ -33408,10 +33413,10 @@ def read_template(texts):
     def ends_inside(what):
         raise JSTypeError(f"The template ends inside {what}")
 
-    while found := _MARKUP(text, at):
+    while found := _MARKUP.search(text, at):
         pass_texts(found.start())
         if found[2] is None:
-            end = (_COMMENT_END if found[0] == "<!--" else _TAG_END)(text, at + 2)
+            end = (_COMMENT_END if found[0] == "<!--" else _TAG_END).search(text, at + 2)
             pass_texts((end or ends_inside("a comment")).end())
             continue
         before, is_open, _ = found[2].partition("\0")
@@ -33419,7 +33424,7 @@ def read_template(texts):
             return [*places, HtmlWord(before, is_name=True)]
         is_end, tag, at = found[1], found[2].lower(), found.end()
         while not text.startswith(">", at):
-            found = _ATTRIBUTE(text, at)
+            found = _ATTRIBUTE.match(text, at)
             name, value = found.groups("")
             before, is_open, _ = name.partition("\0")
             if is_open:
@@ -33524,9 +33529,9 @@ def style_text(value):
         item = value.get(key) if type(key) is str else undefined
         if item is undefined or item is null or item is False or item == "":
             continue
-        is_length = type(item) in (int, float) and item != 0 and not _PLAIN_NUMBERS(key)
+        is_length = type(item) in (int, float) and item != 0 and not _PLAIN_NUMBERS.fullmatch(key)
         text = to_string(item)
-        if not _STYLE_NAME(key) or not _STYLE_VALUE(text):
+        if not _STYLE_NAME.fullmatch(key) or not _STYLE_VALUE.fullmatch(text):
             raise JSTypeError(f"{display(key[:40])}: {display(text[:40])} cannot be in style: it would begin "
                               "another property")
         name = key if key.startswith("--") else \
@@ -33555,7 +33560,7 @@ def add_attributes(realm, parts, name, props):
                 if value:
                     parts.append(" " + shown)
                 continue
-        if not _ATTRIBUTE_NAME(shown):
+        if not _ATTRIBUTE_NAME.fullmatch(shown):
             raise JSTypeError(f"{json.dumps(key[:60])} cannot be the name of an attribute of <{name}>")
         if is_callable(value):
             raise JSTypeError(f"The attribute {key} of <{name}> is a function, which cannot be sent to a "
@@ -33588,7 +33593,7 @@ def global_h(realm, this, kind=undefined, props=undefined, *children):
         parts = []
         add_child(realm, parts, call(kind, undefined, given), HTML_TEXT)
         return make_html(realm, parts)
-    if kind.__class__ is not str or not _ELEMENT_NAME(kind):
+    if kind.__class__ is not str or not _ELEMENT_NAME.fullmatch(kind):
         raise JSTypeError(f"{display(kind)} cannot be an element: it is the name of one, such as \"p\", or a "
                           "function that returns one")
     parts = ["<" + kind]
@@ -35514,19 +35519,32 @@ def prototype_object(klass):
 
 @runtime_helper
 def initialize_fields(this, klass):
-    """Adds the private methods and fields of a class to a new instance (7.3.33)."""
+    """Adds the private methods and fields of a class to a new instance (7.3.33). An entry of `fields` has a
+    dict of values that are known (True for methods), or a key and the Python function for its value."""
     is_ordinary, props = type(this) is JSObject, this.props
-    for kind, key, code, anonymous in klass.fields:
-        value = code if kind == "literal" else True if kind == "private" else undefined if code is None \
-            else code(this)
+    for literals, key, code, anonymous in klass.fields:
+        if literals is not None:
+            if is_ordinary and this.attrs is None and not props:
+                props.update(literals)
+            else:
+                for key, value in literals.items():
+                    add_field(this, key, value)
+            continue
+        value = undefined if code is None else code(this)
         if anonymous:
             set_function_name(value, key)
-        if is_ordinary and (key not in props if type(key) is PrivateKey else this.attrs is None):
+        if is_ordinary and key not in props and this.attrs is None:
             props[key] = value
-        elif type(key) is PrivateKey:
-            add_private(this, key, value)
         else:
-            this.create_data_property_or_throw(key, value)
+            add_field(this, key, value)
+
+
+def add_field(this, key, value):
+    """DefineField (7.3.31), for a value."""
+    if type(key) is PrivateKey:
+        add_private(this, key, value)
+    else:
+        this.create_data_property_or_throw(key, value)
 
 
 @runtime_helper
@@ -35537,9 +35555,10 @@ def class_method(klass, target, key, kind, function):
         if target is klass:
             if key not in klass.props:
                 add_private(klass, key, True)
-        elif ("private", key, None, False) not in klass.fields:
-            first_field = sum(1 for entry in klass.fields if entry[0] == "private")
-            klass.fields.insert(first_field, ("private", key, None, False))
+        elif klass.fields and klass.fields[0][0] is not None:
+            klass.fields[0][0][key] = True
+        else:
+            klass.fields.insert(0, ({key: True}, None, None, False))
         return
     key = to_property_key(key)
     if kind != "method":
@@ -35557,7 +35576,12 @@ def class_field(klass, key, code, anonymous, *literal):
     """A field of instances: its value is a literal, or what the Python function `code` gives."""
     if type(key) is not PrivateKey:
         key = to_property_key(key)
-    klass.fields.append(("literal", key, *literal, False) if literal else ("field", key, code, anonymous))
+    if not literal:
+        klass.fields.append((None, key, code, anonymous))
+    elif klass.fields and klass.fields[-1][0] is not None:
+        klass.fields[-1][0][key] = literal[0]
+    else:
+        klass.fields.append(({key: literal[0]}, None, None, False))
 
 
 @runtime_helper
@@ -35870,6 +35894,7 @@ def function_helpers(realm, helpers):
             return JSGenerator(proto if isinstance(proto, JSObject) else realm.GeneratorPrototype, body)
         function = JSFunction(realm.GeneratorFunctionPrototype, start, info)
         function.home = realm
+        start.generator = function, code
         return function
 
     def make_async_generator(code, info):
@@ -36589,16 +36614,16 @@ def default_constructor(realm, klass, derived):
             return this
         return construct_base
 
-    def construct_derived(new_target, *args):
-        count = len(args)
-        if count == 0:                  # a call with a tuple takes longer
-            this = super_constructor(klass)(new_target)
-        elif count == 1:
-            this = super_constructor(klass)(new_target, args[0])
-        elif count == 2:
-            this = super_constructor(klass)(new_target, args[0], args[1])
+    def construct_derived(new_target, x=None, y=None, z=None, *more):
+        parent = klass.proto
+        make = parent.ctor if type(parent) is JSFunction and parent.fields is not None \
+            else super_constructor(klass)
+        if z is not None:               # a call with a tuple takes longer
+            this = make(new_target, x, y, z, *more) if more else make(new_target, x, y, z)
+        elif y is not None:
+            this = make(new_target, x, y)
         else:
-            this = super_constructor(klass)(new_target, *args)
+            this = make(new_target) if x is None else make(new_target, x)
         if klass.fields:
             initialize_fields(this, klass)
         return this
@@ -54921,6 +54946,34 @@ module.exports = { inspect, format: (...given) => native.format(...given), forma
   stripVTControlCharacters: (text) => text.replace(/\x1b(?:\[[\d;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\))/g, ""), ...old };
 """
 
+#: same(a, b) of assert.deepStrictEqual, and of assert.deepEqual if not `strict`; also for tests of scripts.
+SAME_VALUES = r"""
+const ownKeys = (value) => Reflect.ownKeys(value).filter((key) => Object.prototype.propertyIsEnumerable.call(value, key));
+const same = (a, b, strict = true, pairs = []) => {
+  if (strict ? Object.is(a, b) : a == b || a !== a && b !== b) return true;
+  if (typeof a !== "object" || typeof b !== "object" || !a || !b) return false;
+  const kind = Object.prototype.toString.call(a);
+  if (kind !== Object.prototype.toString.call(b) || strict && Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return false;
+  if (pairs.some(([x, y]) => x === a && y === b)) return true;
+  const equal = (x, y) => same(x, y, strict, [...pairs, [a, b]]);
+  if (a instanceof ArrayBuffer) return equal(new Uint8Array(a), new Uint8Array(b));
+  if (a instanceof Date && !Object.is(a.getTime(), b.getTime()) || a instanceof RegExp && String(a) !== String(b)) return false;
+  if (a instanceof Error && (a.message !== b.message || a.name !== b.name)) return false;
+  if (/ (Number|String|Boolean|BigInt|Symbol)]$/.test(kind) && !Object.is(a.valueOf(), b.valueOf())) return false;
+  if (a instanceof Map || a instanceof Set) {
+    const rest = [...b.entries()].filter(([key]) => !a.has(key)), value = (key) => b instanceof Map ? b.get(key) : key;
+    return a.size === b.size && [...a.entries()].every((one) => {
+      if (b.has(one[0])) return equal(one[1], value(one[0]));
+      const at = rest.findIndex((two) => equal(one, two));
+      return at >= 0 && rest.splice(at, 1);
+    });
+  }
+  const keys = strict ? ownKeys : Object.keys, mine = keys(a);
+  return (!Array.isArray(a) || a.length === b.length) && mine.length === keys(b).length
+    && mine.every((key) => Object.hasOwn(b, key) && equal(a[key], b[key]));
+};
+"""
+
 _NODE_ASSERT = r"""
 const { check, coded } = require("node:internal/errors");
 class AssertionError extends Error {
@@ -54930,29 +54983,7 @@ class AssertionError extends Error {
   }
   get name() { return "AssertionError" }
 }
-const same = (a, b, strict, seen = new Map()) => {
-  if (strict ? Object.is(a, b) : a == b || a !== a && b !== b) return true;
-  if (typeof a !== "object" || typeof b !== "object" || !a || !b) return false;
-  if (strict && Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return false;
-  if (Object.prototype.toString.call(a) !== Object.prototype.toString.call(b)) return false;
-  if (seen.get(a) === b) return true;
-  if (a instanceof ArrayBuffer) [a, b] = [new Uint8Array(a), new Uint8Array(b)];
-  seen.set(a, b);
-  if (a instanceof Date && a.getTime() !== b.getTime() || a instanceof RegExp && String(a) !== String(b)) return false;
-  if (a instanceof Error && (a.message !== b.message || a.name !== b.name)) return false;
-  if (/^\[object (Number|String|Boolean|BigInt|Symbol)]$/.test(Object.prototype.toString.call(a)) && !Object.is(a.valueOf(),
-    b.valueOf())) return false;
-  if (a instanceof Map || a instanceof Set) {
-    if (a.size !== b.size) return false;
-    const rest = [...b];
-    return [...a].every((one) => { const at = rest.findIndex((two) => same(one, two, strict, seen)); return at >= 0 && rest.splice(at, 1) });
-  }
-  const keys = (o) => [...Object.keys(o),
-    ...(strict ? Object.getOwnPropertySymbols(o).filter((k) => Object.prototype.propertyIsEnumerable.call(o, k)) : [])];
-  const mine = keys(a);
-  return a.length === b.length && mine.length === keys(b).length
-    && mine.every((key) => Object.prototype.hasOwnProperty.call(b, key) && same(a[key], b[key], strict, seen));
-};
+""" + SAME_VALUES + r"""
 const fail = (message, facts) => { throw message instanceof Error ? message : new AssertionError({ ...facts, message }) };
 const assert = (value, message) => { if (!value) fail(message, { actual: value, expected: true, operator: "==" }) };
 const compare = (operator, test) => (actual, expected, message) => { if (!test(actual, expected)) fail(message, { actual, expected, operator }) };
@@ -69648,7 +69679,7 @@ test("an empty text is refused", async () => {
 
 # -- Starters: in TypeScript -------------------------------------------------------------
 
-#: The page of the poll in TypeScript: JSX in its script, and a script of its own.
+#: The page of the poll in TypeScript: JSX in its script. The script in the page becomes one of its own.
 POLL_PAGE = """\
 
 // Elements become HTML on the server, with every text escaped. public/page.ts is what happens in the browser.
@@ -69677,52 +69708,6 @@ function Page({ title, choices }: { title: string; choices: string[] }) {
   );
 }
 """
-POLL_SCRIPT = """\
-// What happens in the browser: it gets this file as JavaScript, with every statement on its line.
-
-const find = (id: string) => document.getElementById(id) as HTMLElement;
-const buttons = [...document.querySelectorAll<HTMLButtonElement>(".options button")];
-
-// Brings the poll up to date. style.css makes bars of the buttons.
-function show({ votes }: { votes: Record<string, number> }) {
-  const total = buttons.reduce((sum, { name }) => sum + votes[name], 0);
-  for (const button of buttons) {
-    button.value = String(votes[button.name]);
-    button.style.setProperty("--part", String(total && votes[button.name] / total));
-  }
-}
-
-// A vote goes to the server as a form. The answer comes over the stream, to everybody.
-for (const button of buttons) {
-  button.onclick = async () => {
-    const form = new URLSearchParams({ choice: button.name });
-    const response = await fetch("/poll/vote", { method: "POST", body: form });
-    find("answer").textContent = response.ok ? "" : response.status < 500 ? await response.text()
-      : "The script failed. The terminal says where.";
-  };
-}
-
-function report(state: "live" | "waiting", text: string) {
-  find("status").dataset.state = state;
-  find("status").textContent = text;
-}
-
-// The stream: an EventSource that connects again when it was cut. Then something may have been missed, so the page asks
-// how things stand; what was asked earlier may arrive later, and shall not hide what is newer.
-let turn = 0;
-const source = new EventSource("/poll/events");
-source.onmessage = (event: MessageEvent<string>) => {
-  turn += 1;
-  show(JSON.parse(event.data));
-};
-source.onerror = () => report("waiting", "Connection lost, trying again…");
-source.onopen = async () => {
-  report("live", "Live");
-  const mine = ++turn;
-  const found = await (await fetch("/poll")).json();
-  if (mine === turn) show(found);
-};
-"""
 
 #: What the starters need so that TypeScript has nothing to say about them, even if it is strict: the text of
 #: the JavaScript, and that with types.
@@ -69734,7 +69719,22 @@ STARTER_TYPES = {
         ('routeRegistry.registerRoute("/poll", "showPoll");',
          'routeRegistry.registerRoute("/", () => <Page title={QUESTION} choices={Object.keys(votes)} />);\n'
          'routeRegistry.registerRoute("/poll", showPoll);'),
-        ('"vote", "POST"', 'vote, "POST"'), ("(choice) =>", "(choice: string) =>")),
+        ('"vote", "POST"', 'vote, "POST"'), ("(choice) =>", "(choice: string) =>"),
+        ('import { SharedEventSource } from "/engine/stream.js";',
+         "// What happens in the browser, which gets this file as JavaScript: every line is where it is."),
+        ("(id) => document.getElementById(id)", "(id: string) => document.getElementById(id) as HTMLElement"),
+        ("buttons = new Map()", "buttons = new Map<string, HTMLButtonElement>()"),
+        ("// Draws the poll, or brings it up to date.", "// Brings the poll up to date."),
+        ("show({ question, votes })", "show({ votes }: { votes: Record<string, number> })"),
+        ('      $("question").textContent = question;\n', ""), ("makeButton(choice))", "findButton(choice))"),
+        ("buttons.get(choice)", "buttons.get(choice)!"), ("value = count", "value = String(count)"),
+        ("total ? count / total : 0", "String(total && count / total)"),
+        ("makeButton(choice)", "findButton(choice: string)"),
+        ('document.createElement("button");\n      button.textContent = choice;',
+         "document.getElementsByName(choice)[0] as HTMLButtonElement;"),
+        ('      $("choices").append(button);\n', ""), ("vote(choice) {", "vote(choice: string) {"),
+        ("(state, text)", "(state: string, text: string)"), ("new SharedEventSource", "new EventSource"),
+        ("whose connection is shared by all tabs, and opened", "whose connection is opened")),
     "quiz": (
         ("const players = new Map(); // by id: { name, score, choice, points }",
          "type Player = { name: string; score: number; choice: number | null; points: number };\n"
@@ -69766,19 +69766,19 @@ def in_typescript(kind, files):
     """The files of a starter in TypeScript, by path."""
     found = {}
     for name, text in files.items():
-        if name.endswith(".js"):
+        if name.endswith(".js") or kind == "poll":
             script = f"{kind}.tsx" if kind == "poll" else f"{kind}.ts"
-            name = script if name == f"{kind}.js" else name[:-2] + "ts"
+            name = script if name == f"{kind}.js" else re.sub(r"\.js$", ".ts", name)
             text = text.replace(f"{kind}.js", script)
             text = _TYPED_BY_COMMENT.sub(lambda match: (f"// {match[1]}\n" if match[1] else "")
-                                         + f"{match[3]}: {match[2]}) {{", text)
+                                     + f"{match[3]}: {match[2]}) {{", text)
             for plain, typed in STARTER_TYPES[kind]:
                 text = text.replace(plain, typed, 1)
         found[name] = text
     if kind == "poll":
-        del found["public/index.html"]
         found["poll.tsx"] += POLL_PAGE
-        found["public/page.ts"] = POLL_SCRIPT
+        script = found.pop("public/index.html").split('<script type="module">\n')[1].split("  </script>")[0]
+        found["public/page.ts"] = textwrap.dedent(script)
     return found
 
 
@@ -70991,7 +70991,7 @@ TEST_PRELUDE = r"""
   "use strict";
   const host = globalThis.__tests;
   delete globalThis.__tests;
-
+""" + SAME_VALUES + r"""
   // -- Showing values
 
   const FLAT = 60; // characters that an object or array may take in one line
@@ -71029,40 +71029,11 @@ TEST_PRELUDE = r"""
     return block(name === "Object" ? "{" : `${name} {`, keys, "}");
   }
 
-  const ownKeys = (value) =>
-    Reflect.ownKeys(value).filter((key) => Object.prototype.propertyIsEnumerable.call(value, key));
-
   // Two values line by line. Texts of several lines are shown by line, with their line breaks.
   function difference(actual, expected) {
     const lines = (value) => typeof value === "string" && value.includes("\n")
       ? value.split(/(?<=\n)/).map((line) => show(line)).join("\n") : show(value);
     return host.diff(lines(actual), lines(expected));
-  }
-
-  // -- Comparing values
-
-  function same(a, b, pairs = []) {
-    if (Object.is(a, b)) return true;
-    if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
-    if (pairs.some(([x, y]) => x === a && y === b)) return true;
-    if (Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return false;
-    const equal = (x, y) => same(x, y, [...pairs, [a, b]]);
-    if (a instanceof Date && !Object.is(a.getTime(), b.getTime())) return false;
-    if (a instanceof RegExp && String(a) !== String(b)) return false;
-    if (a instanceof Error && (a.name !== b.name || a.message !== b.message)) return false;
-    const primitive = a instanceof Number || a instanceof String || a instanceof Boolean;
-    if (primitive && !Object.is(a.valueOf(), b.valueOf())) return false;
-    if (a instanceof Set) {
-      return a.size === b.size && [...a].every((x) => b.has(x) || [...b].some((y) => equal(x, y)));
-    }
-    if (a instanceof Map) {
-      return a.size === b.size && [...a].every(([key, x]) => b.has(key) ? equal(x, b.get(key))
-        : [...b].some(([other, y]) => equal(key, other) && equal(x, y)));
-    }
-    if (Array.isArray(a) && a.length !== b.length) return false;
-    const keys = ownKeys(a);
-    return keys.length === ownKeys(b).length && keys.every((key) => Object.hasOwn(b, key)
-      && equal(a[key], b[key]));
   }
 
   // -- assert
