@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,272
+    10  Code generator                                                                 5,275
           Nodes of Python                                                                219
           Functions and their variables                                                  590
           Statements                                                                     215
@@ -192,7 +192,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,609
+    15  Realm, jobs and timers                                                         5,620
           Helpers of generated code: any realm                                           392
           Helpers of generated code: one realm                                           293
           Helpers of generated code: shortcuts                                           767
@@ -266,14 +266,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,190
+    20  Scripts: loading and hot reload                                                4,222
           Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               82
           Calls                                                                          239
           Routes                                                                         206
           Modules of node                                                                750
-          Packages                                                                       261
+          Packages                                                                       275
           Imported files                                                                 138
           Between scripts, and in time                                                   113
           Settings                                                                        81
