@@ -170,12 +170,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         62
           Intl.DisplayNames                                                              170
           Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           3,932
+    14  Functions of the web                                                           3,939
           Inspection                                                                     583
           console: formatting                                                             91
           console: tables                                                                 79
           console                                                                        167
-          URL                                                                            608
+          URL                                                                            609
           URLSearchParams                                                                214
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    119
@@ -186,9 +186,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Timers and microtasks                                                           47
           AbortController and AbortSignal                                                161
           Headers                                                                        147
-          Blob, File and FormData                                                        221
+          Blob, File and FormData                                                        222
           crypto.subtle                                                                  117
-          Bodies, and streams of them                                                    343
+          Bodies, and streams of them                                                    348
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
@@ -231,19 +231,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    536
-    18  GraphQL                                                                        5,064
+    18  GraphQL                                                                        5,084
           GraphQL errors                                                                 173
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
           GraphQL parser                                                                 368
           GraphQL types                                                                  141
           GraphQL scalars                                                                171
-          GraphQL input: coercion and checks                                             167
+          GraphQL input: coercion and checks                                             181
           GraphQL: what every schema contains                                            118
-          GraphQL registrations, and their SDL in one                                    241
-          GraphQL schema                                                                 605
+          GraphQL registrations, and their SDL in one                                    253
+          GraphQL schema                                                                 612
           GraphQL limits                                                                  91
-          GraphQL validation                                                             674
+          GraphQL validation                                                             661
           GraphQL plans                                                                  496
           GraphQL documents                                                              161
           GraphQL subscriptions                                                          237
@@ -32248,6 +32248,7 @@ _DOT_SEGMENTS = {".": 1, "%2e": 1, "..": 2, ".%2e": 2, "%2e.": 2, "%2e%2e": 2}
 _FORBIDDEN_HOST = re.compile(r"[\x00\t\n\r #/:<>?@\[\\\]^|]")
 _FORBIDDEN_DOMAIN = LatePattern(r"[\x00-\x20#%/:<>?@\[\\\]^|\x7f]")
 _IGNORED_IN_DOMAIN = LatePattern("[\u00ad\u200b\u2060\ufeff]")
+_DISALLOWED_IN_DOMAIN = LatePattern(r"[\x80-\x9f\u2028\u2029\ud800-\uf8ff\ufffd-\uffff]")
 _CONTROL_OR_SPACE = "".join(map(chr, range(0x21)))
 
 
@@ -32530,6 +32531,8 @@ def domain_to_ascii(domain):
     if domain.isascii():
         return domain.lower()
     domain = normalized("NFKC", _IGNORED_IN_DOMAIN.sub("", domain).lower())
+    if _DISALLOWED_IN_DOMAIN.search(domain):
+        raise InvalidURL
     labels = domain.replace("\u3002", ".").split(".")
     if any(len(label) > MAX_LABEL_LENGTH and not label.isascii() for label in labels):
         raise InvalidURL
@@ -32715,9 +32718,7 @@ def write_pathname(url, text):
     if type(url.path) is str:
         return
     text = without_controls(text)
-    url.path = []
-    if not url.special and not text and url.host is not None:
-        return
+    url.path = [] if text or url.special or url.host is not None else [""]
     # "?" and "#" do not end the path here: they are encoded.
     url.start_path(text)
 
@@ -34367,6 +34368,7 @@ def encode_multipart(pairs):
 
 
 _FORM_BOUNDARY = LatePattern(r';\s*boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
+_IS_FORM_DATA = LatePattern(r"[^:]*:\s*form-data\s*(?:;|\Z)", re.IGNORECASE)
 _FORM_NAMES = LatePattern(r';\s*(name|filename)="([^"]*)"', re.IGNORECASE)
 #: Parts that a form may have.
 MAX_FORM_ENTRIES = 10_000
@@ -34389,7 +34391,7 @@ def decode_multipart(realm, content_type, body):
                       for line in head.decode("utf-8", "replace").split("\r\n")[1:])
         names = {key.lower(): value.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
                  for key, value in _FORM_NAMES.findall(fields.get("content-disposition", ""))}
-        if not found or "name" not in names:
+        if not found or "name" not in names or not _IS_FORM_DATA.match(fields["content-disposition"]):
             raise wrong
         if "filename" in names:
             kind = fields.get("content-type", ":text/plain").partition(":")[2].strip()
@@ -34707,12 +34709,16 @@ def stream_cancel(realm, this, *_):
     return resolved(realm, undefined)
 
 
+def not_attached(realm):
+    return rejected(realm, realm.new_error(
+        "TypeError", "Invalid state: the reader is not attached to a stream"))
+
+
 def read_piece(realm, this, *_):
     """reader.read(), and the iterator's next()."""
     promise = new_promise(realm)
     if this.stream is None:
-        return rejected(realm, realm.new_error(
-            "TypeError", "Invalid state: the reader is not attached to a stream"))
+        return not_attached(realm)
 
     def then(piece, error):
         if error is not None:
@@ -34745,9 +34751,10 @@ def reader_release(realm, this, *_):
 
 @STREAM_READER.method("cancel", 0, flags=DEFAULT_ATTRS)
 def reader_cancel(realm, this, *_):
+    if this.stream is None:
+        return not_attached(realm)
     this.over = True
-    if this.stream is not None:
-        this.stream.content.cancel()
+    this.stream.content.cancel()
     return resolved(realm, undefined)
 
 
@@ -45790,6 +45797,20 @@ def _check_directive(node, directive, place, report, check_values):
     _check_required_arguments(node, f'Directive "@{node.name}"', directive.arguments, report)
 
 
+def _check_members_unique(node, report):
+    """Calls report(message, offset of the first, offset of another) for members of an object that repeat."""
+    if isinstance(node, GqlObject):
+        seen = {}
+        for member in node.members:
+            first = seen.setdefault(member.name, member)
+            if first is not member:
+                report(f'There can be only one input field named "{member.name}".', first.start, member.start)
+            _check_members_unique(member.value, report)
+    elif isinstance(node, GqlList):
+        for item in node.items:
+            _check_members_unique(item, report)
+
+
 # -- GraphQL: what every schema contains -------------------------------------------------
 
 # Introspection, scalars and directives (spec 4.5 and 3.13), read by the parser above.
@@ -45965,6 +45986,7 @@ class _SdlText:
         self.root_names = dict(_ROOT_NAMES)
         self.root_descriptions = {}
         self.description = None
+        self.schema_directives, roots_seen = [], set()
         schema_seen = None
         for node in document.definitions:
             if isinstance(node, GqlSchemaDefinition):
@@ -45972,7 +45994,12 @@ class _SdlText:
                     self.problem("Must provide only one schema definition.", node.start)
                 schema_seen = schema_seen or node
                 self.description = node.description or self.description
-                self.root_names.update((operation, named.name) for operation, named in node.roots)
+                self.schema_directives += node.directives
+                for operation, named in node.roots:
+                    if operation in roots_seen:
+                        self.problem(f"There can be only one {operation} type in schema.", named.start)
+                    roots_seen.add(operation)
+                    self.root_names[operation] = named.name
         self.operation_of = {name: operation for operation, name in self.root_names.items()}
         for node in document.definitions:
             self.sort(node)
@@ -46010,6 +46037,12 @@ class _SdlText:
                 if node.name in seen:
                     self.problem(f'There can be only one {what}{node.name}".', node.name_start)
                 seen.add(node.name)
+        for node in self.directives:
+            names = [item.name for item in node.arguments]
+            for place, item in enumerate(node.arguments):
+                if item.name in names[:place]:
+                    self.problem(f'Argument "@{node.name}({item.name}:)" can only be defined once.',
+                                 item.start)
         members, joined = {}, collections.defaultdict(set)
         for node in self.types + self.extensions:
             known = members.setdefault(node.name, set())
@@ -46395,6 +46428,8 @@ class GraphQLSchema:
         for node, registration in directives.values():
             for item in node.arguments:
                 self._check_directives(item.directives, "ARGUMENT_DEFINITION", registration)
+        for parsed, registration in {item.parsed: item for item in self.unchecked}.items():
+            self._check_directives(parsed.schema_directives, "SCHEMA", registration)
         self._check_defaults(types, directives)
         self._check_input_cycles(types)
         self.unchecked = []
@@ -46481,11 +46516,15 @@ class GraphQLSchema:
                              node.start, registration)
             seen.add(node.name)
 
-            def report(message, offset):
-                self.problem(message, offset, registration)
+            def report(message, *offsets):
+                self.problem(message, offsets[-1], registration)
 
             def check_values(arguments, known):
-                for argument in arguments:
+                names = [argument.name for argument in arguments]
+                for place, argument in enumerate(arguments):
+                    if argument.name in names[:place]:
+                        report(f'There can be only one argument named "{argument.name}".', argument.start)
+                    _check_members_unique(argument.value, report)
                     if argument.name in known:
                         _LiteralWalk(report=report).value(argument.value, known[argument.name].type)
             _check_directive(node, directive, place, report, check_values)
@@ -46493,8 +46532,9 @@ class GraphQLSchema:
     def _check_defaults(self, types, directives):
         def check(item, registration):
             if item.default is not None:
-                def report(message, offset):
-                    self.problem(f'Default value of "{item.name}": {message}', offset, registration)
+                def report(message, *offsets):
+                    self.problem(f'Default value of "{item.name}": {message}', offsets[-1], registration)
+                _check_members_unique(item.default, report)
                 _LiteralWalk(report=report).value(item.default, item.type)
         for name, merged in types.items():
             type_ = self.types[name]
@@ -47271,20 +47311,7 @@ class GraphQLValidator:
     def visit_value(self, node, type_):
         if type_ is not None and type_.named.is_input:
             _LiteralWalk(report=self.report).value(node, type_)
-        self.check_members_unique(node)
-
-    def check_members_unique(self, node):
-        if isinstance(node, GqlObject):
-            seen = {}
-            for member in node.members:
-                first = seen.setdefault(member.name, member)
-                if first is not member:
-                    self.report(f'There can be only one input field named "{member.name}".', first.start,
-                                member.start)
-                self.check_members_unique(member.value)
-        elif isinstance(node, GqlList):
-            for item in node.items:
-                self.check_members_unique(item)
+        _check_members_unique(node, self.report)
 
     def check_arguments_unique(self, nodes):
         self.check_unique([(node.name, node.start) for node in nodes], 'argument named "')
