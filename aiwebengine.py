@@ -47,9 +47,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           177
           Resolving names                                                                853
           Types of variables                                                             370
-     8  Values and objects                                                             1,354
+     8  Values and objects                                                             1,381
           Property descriptors                                                           209
-          Ordinary objects                                                               524
+          Ordinary objects                                                               551
           Functions                                                                      134
           Arrays                                                                         320
           Wrappers of primitives                                                          63
@@ -192,10 +192,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,620
-          Helpers of generated code: any realm                                           392
+    15  Realm, jobs and timers                                                         5,607
+          Helpers of generated code: any realm                                           388
           Helpers of generated code: one realm                                           293
-          Helpers of generated code: shortcuts                                           767
+          Helpers of generated code: shortcuts                                           769
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        688
@@ -7603,8 +7603,8 @@ class ProtectedAttrs(dict):
         self.note(key, self.value(key))
 
     def __delitem__(self, key):
+        self.note(key, ABSENT)          # first: the stack may end there
         dict.__delitem__(self, key)
-        self.note(key, ABSENT)
 
     def replaced_by(self, kind, attrs):
         """Other attributes of the same object, as well protected."""
@@ -7715,13 +7715,13 @@ class JSObject:
             if isinstance(walk, JSProxyBase):
                 break
             walk = walk.proto
+        note_prototype(proto)
+        if isinstance(self.attrs, ProtectedAttrs):
+            for key in list(self.attrs.relied_on):
+                self.attrs.note(key, ABSENT)
         self.proto = proto
         if type(self) is JSObject:
             self.found = UNTOUCHED
-        note_prototype(proto)
-        if isinstance(self.attrs, ProtectedAttrs):
-            for key in self.attrs.relied_on:
-                self.attrs.note(key, ABSENT)
         return True
 
     def is_extensible(self):
@@ -7795,6 +7795,8 @@ class JSObject:
             if not flags & WRITABLE:
                 guard_key(key)
             attrs = self.special_attrs()
+        if isinstance(attrs, ProtectedAttrs):
+            attrs.note(key, value)
         self.props[key] = value
         if attrs is not None:
             attrs[key] = flags
@@ -7802,9 +7804,10 @@ class JSObject:
     def store_accessor(self, key, accessor):
         guard_key(key)
         attrs = self.special_attrs()
-        if key in self.props:
-            del self.props[key]
+        if isinstance(attrs, ProtectedAttrs):
+            attrs.note(key, accessor.getter)
         attrs[key] = accessor
+        self.props.pop(key, None)
 
     def has(self, key):
         obj = self
@@ -7958,23 +7961,29 @@ class InheritedAttrs(ProtectedAttrs):
         self.found = {}
 
     def note(self, key, value):
-        for heir in self.relied_on.get(key, ()):
-            if type(heir.attrs) is InheritedAttrs:
-                heir.attrs.found.pop(key, None)
-                heir.attrs.found.pop("get " + key, None)
+        """`key` is about to change; where the stack ends in here, it must not."""
         if key in self.relied_on:
-            self.relied_on[key] = weakref.WeakSet()
+            for heir in self.relied_on[key]:
+                if type(heir.attrs) is InheritedAttrs:
+                    heir.attrs.found.pop(key, None)
+                    heir.attrs.found.pop("get " + key, None)
+            del self.relied_on[key]
+
+    def __setitem__(self, key, flags):
+        if key in self.relied_on:
+            self.note(key, flags)
+        dict.__setitem__(self, key, flags)
 
     def rely_on(self, key, heir):
         if key not in self.relied_on:
+            if type(self.get(key)) is int:
+                dict.__setitem__(self, key, ProtectedFlags(self[key]))
             self.relied_on[key] = weakref.WeakSet()
-            if key in self:
-                self[key] = self[key]       # as ProtectedFlags
         self.relied_on[key].add(heir)
 
     def replaced_by(self, kind, attrs):
         self.found.clear()
-        for key in self.relied_on:
+        for key in list(self.relied_on):
             self.note(key, ABSENT)
         return SealedAttrs({key: int(flags) if type(flags) is ProtectedFlags else flags
                             for key, flags in attrs.items()})
@@ -8062,6 +8071,9 @@ class JSProxyBase(JSObject):
 
 def refuse_put(obj, key):
     """Throws the TypeError that says why an assignment was refused."""
+    adds = "add"
+    while isinstance(obj, JSProxyBase) and not may_have(obj.handler, "set"):
+        obj, adds = obj.target, "define"
     holder = obj
     if obj.class_name == "Module" and obj.has(key):     # it may have no value to ask for yet
         raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of object "
@@ -8072,12 +8084,21 @@ def refuse_put(obj, key):
             if desc.is_accessor():
                 raise JSTypeError(f"Cannot set property {key_text(key)} of {object_text(obj)} which has "
                                   "only a getter")
+            if holder is not obj and desc.writable:
+                break
             shown = "[object Array]" if isinstance(obj, JSArray) else object_text(obj)
             raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of object '{shown}'")
         holder = holder.get_proto()
     if isinstance(obj, JSProxyBase):
         raise JSTypeError(f"'set' on proxy: trap returned falsish for property '{key_text(key)}'")
-    raise JSTypeError(f"Cannot add property {key_text(key)}, object is not extensible")
+    raise JSTypeError(f"Cannot {adds} property {key_text(key)}, object is not extensible")
+
+
+def may_have(obj, key):
+    """Whether an object has a property, as far as that can be told without running any script."""
+    while obj is not None and not isinstance(obj, JSProxyBase) and obj.get_own(key) is None:
+        obj = obj.proto
+    return obj is not None
 
 
 def key_text(key):
@@ -8086,8 +8107,14 @@ def key_text(key):
 
 
 def object_text(obj):
-    """An object for messages: "#<Object>" as V8 writes it."""
-    return f"#<{obj.class_name}>"
+    """An object for messages, by the name of its constructor: "#<Point>" as V8 writes it."""
+    while isinstance(obj, JSProxyBase) and obj.target is not None:
+        obj = obj.target
+    holder, ctor = obj, None
+    while holder is not None and ctor is None:
+        holder, ctor = holder.proto, holder.props.get("constructor")
+    name = ctor.info.name if ctor is not None and getattr(ctor, "info", None) else None
+    return f"#<{name}>" if name else f"[object {obj.class_name}]"
 
 
 def note_prototype(proto):
@@ -17276,9 +17303,9 @@ class LooseDateParser:
                 return False
             self.at += 1
             digits = digits.rjust(2, "0") + minutes.rjust(2, "0")
-        elif len(digits) <= 2:
+        elif digits and len(digits) <= 2:
             digits = digits.rjust(2, "0") + "00"
-        if len(digits) > 4:
+        if not 0 < len(digits) <= 4:
             return False
         self.zone = sign * (int(digits[:-2]) * 60 + int(digits[-2:]))
         return True
@@ -20858,8 +20885,8 @@ def typed_array_includes(realm, this, value=undefined, start=undefined, *_):
     first = relative_index(start, length) if length else 0
     if first >= length:
         return False
-    if not this.view:
-        return value is undefined
+    if value is undefined:              # as elements are that are gone since
+        return len(this.view) < length
     if value != value:
         return this.kind.is_float and any(
             item != item for item in with_polls((this.view[i] for i in range(first, length))))
@@ -35480,17 +35507,13 @@ def derived_result(value):
     raise JSTypeError("Derived constructors may only return object or undefined")
 
 
-def super_base(home):
-    """HomeObject.[[GetPrototypeOf]]() for super.x (9.1.1.3.5)."""
-    base = home.get_proto()
-    if base is None:
-        raise JSTypeError("Cannot read properties of null")
-    return base
-
-
 @runtime_helper
 def super_get(home, this, key):
-    return super_base(home).get(to_property_key(key), this)
+    """super.key, of HomeObject.[[GetPrototypeOf]]() (9.1.1.3.5)."""
+    base = home.get_proto()
+    if base is None:
+        raise JSTypeError(f"Cannot read properties of null (reading '{key_for_message(key)}')")
+    return base.get(to_property_key(key), this)
 
 
 @runtime_helper
@@ -35585,7 +35608,7 @@ def class_field(klass, key, code, anonymous, *literal):
         key = to_property_key(key)
     if not literal:
         klass.fields.append((None, key, code, anonymous))
-    elif klass.fields and klass.fields[-1][0] is not None:
+    elif klass.fields and klass.fields[-1][0] is not None and key not in klass.fields[-1][0]:
         klass.fields[-1][0][key] = literal[0]
     else:
         klass.fields.append(({key: literal[0]}, None, None, False))
@@ -36547,7 +36570,8 @@ def super_constructor(klass):
     def construct_parent(new_target, *args):
         if is_constructor(parent):
             return construct(parent, args, new_target)
-        raise JSTypeError("Super constructor " + display(null if parent is None else parent)
+        name = (parent.info.name or "null") if type(parent) is JSFunction else display(parent or null)
+        raise JSTypeError(f"Super constructor {name}"
                           + f" of {klass.info.name or 'anonymous class'} is not a constructor")
     return construct_parent
 
@@ -36588,7 +36612,8 @@ def make_class(realm, superclass, code, info):
     note_prototype(proto_parent)
 
     def refuse(this, *args):
-        raise JSTypeError(f"Class constructor {info.name} cannot be invoked without 'new'")
+        raise JSTypeError(f"Class constructor {info.name} cannot be invoked without 'new'" if info.name
+                          else "Class constructors cannot be invoked without 'new'")
     klass = JSFunction(parent, refuse, info)
     note_prototype(parent)
     klass.fields = []
