@@ -192,7 +192,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,607
+    15  Realm, jobs and timers                                                         5,618
           Helpers of generated code: any realm                                           388
           Helpers of generated code: one realm                                           293
           Helpers of generated code: shortcuts                                           769
