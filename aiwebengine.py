@@ -28,28 +28,28 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,101
+     6  Parser                                                                         4,028
           Parser: names and scopes                                                       266
           Parser: statements                                                             496
           Parser: functions                                                              164
-          Parser: classes                                                                192
+          Parser: classes                                                                200
           Parser: expressions                                                            452
           Parser: literals                                                               194
           Parser: patterns                                                               165
           Parser: modules                                                                214
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    636
-          Parser: declarations of TypeScript                                             458
+          Parser: types of TypeScript                                                    592
+          Parser: declarations of TypeScript                                             428
           Parser: enums and namespaces                                                   258
-          Parser: elements of JSX                                                        364
+          Parser: elements of JSX                                                        357
           From TypeScript and JSX to JavaScript                                           60
      7  Scope analysis                                                                 1,411
           Variables and scopes                                                           177
           Resolving names                                                                853
           Types of variables                                                             370
-     8  Values and objects                                                             1,354
+     8  Values and objects                                                             1,381
           Property descriptors                                                           209
-          Ordinary objects                                                               524
+          Ordinary objects                                                               551
           Functions                                                                      134
           Arrays                                                                         320
           Wrappers of primitives                                                          63
@@ -170,12 +170,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         62
           Intl.DisplayNames                                                              170
           Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           3,932
+    14  Functions of the web                                                           3,939
           Inspection                                                                     583
           console: formatting                                                             91
           console: tables                                                                 79
           console                                                                        167
-          URL                                                                            608
+          URL                                                                            609
           URLSearchParams                                                                214
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    119
@@ -186,19 +186,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Timers and microtasks                                                           47
           AbortController and AbortSignal                                                161
           Headers                                                                        147
-          Blob, File and FormData                                                        221
+          Blob, File and FormData                                                        222
           crypto.subtle                                                                  117
-          Bodies, and streams of them                                                    343
+          Bodies, and streams of them                                                    348
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,609
-          Helpers of generated code: any realm                                           392
+    15  Realm, jobs and timers                                                         5,618
+          Helpers of generated code: any realm                                           388
           Helpers of generated code: one realm                                           293
-          Helpers of generated code: shortcuts                                           767
+          Helpers of generated code: shortcuts                                           769
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        677
+          Modules                                                                        688
           Freeing in slices                                                              185
           Deadlines                                                                      530
           Values for a reader that chooses                                               102
@@ -231,19 +231,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    536
-    18  GraphQL                                                                        5,064
+    18  GraphQL                                                                        5,084
           GraphQL errors                                                                 173
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
           GraphQL parser                                                                 368
           GraphQL types                                                                  141
           GraphQL scalars                                                                171
-          GraphQL input: coercion and checks                                             167
+          GraphQL input: coercion and checks                                             181
           GraphQL: what every schema contains                                            118
-          GraphQL registrations, and their SDL in one                                    241
-          GraphQL schema                                                                 605
+          GraphQL registrations, and their SDL in one                                    253
+          GraphQL schema                                                                 612
           GraphQL limits                                                                  91
-          GraphQL validation                                                             674
+          GraphQL validation                                                             661
           GraphQL plans                                                                  496
           GraphQL documents                                                              161
           GraphQL subscriptions                                                          237
@@ -266,20 +266,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,184
+    20  Scripts: loading and hot reload                                                4,222
           Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               82
           Calls                                                                          239
           Routes                                                                         206
-          Modules of node                                                                744
-          Packages                                                                       261
+          Modules of node                                                                750
+          Packages                                                                       275
           Imported files                                                                 138
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
-          One script                                                                     447
-          All scripts                                                                    777
+          One script                                                                     457
+          All scripts                                                                    783
           Files of scripts                                                               149
           Live pages                                                                     201
     21  HTTP server                                                                    4,743
@@ -327,16 +327,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,538
+    23  Command line                                                                   4,478
           Starters: what they share                                                      125
           Starters: their files                                                          784
-          Starters: in TypeScript                                                        136
+          Starters: in TypeScript                                                        105
           Options                                                                        312
           Documentation                                                                  404
           The program                                                                    225
           The map of this file                                                            56
           Serving                                                                        187
-          Script tests                                                                   426
+          Script tests                                                                   397
           Script tests: requests and streams                                             327
           Script tests: one file                                                         449
           Reports of tests                                                               264
@@ -2966,10 +2966,11 @@ class ClassParser(FunctionParser):
             word = self.take(Identifier("static"))
             if self.type == "{":
                 return self.parse_static_block(start, line, column)
-            if self.type in ("(", "=", ";", "}"):
-                key = word
-            else:
+            if self.type in _PROPERTY_KEYS or self.type == "*":
                 static = True
+                self.skip_modifiers(static)
+            else:
+                key = word
         function_start = (start, line, column) if not static else (
             self.start, self.line, self.start - self.line_start)
         kind, is_async, is_generator, computed = "method", False, False, False
@@ -2977,12 +2978,19 @@ class ClassParser(FunctionParser):
             kind, is_async, is_generator, key = self.parse_modifiers()
         if key is None:
             key, computed = self.parse_property_key(True)
-        if self.type != "(" and kind == "method" and not is_async and not is_generator:
+        if self.begins_field() and kind == "method" and not is_async and not is_generator:
             node = self.parse_field(key, computed, static)
         else:
             node = self.parse_method(key, computed, static, kind, is_async, is_generator, is_derived,
                                      function_start)
         return self.finish(node, start, line, column)
+
+    def skip_modifiers(self, static):
+        """Read what only TypeScript has before the key of a member."""
+
+    def begins_field(self):
+        """Whether no parameters follow the key of a member."""
+        return self.type != "("
 
     def parse_modifiers(self):
         """Read what may stand before the key of a method: get, set, async, *.
@@ -3927,7 +3935,7 @@ class JSParser(DestructuringParser):
                 specifiers.append(self.parse_namespace_import())
             elif others and self.type == "{":
                 self.advance()
-                specifiers += self.parse_list("}", self.parse_import_specifier)
+                specifiers += filter(None, self.parse_list("}", self.parse_import_specifier))
             elif others:
                 self.unexpected()
             self.expect_word("from")
@@ -4059,7 +4067,7 @@ class JSParser(DestructuringParser):
     def parse_export_list(self):
         locals_read = []
         self.advance()
-        specifiers = self.parse_list("}", lambda: self.parse_export_specifier(locals_read))
+        specifiers = [*filter(None, self.parse_list("}", lambda: self.parse_export_specifier(locals_read)))]
         if self.is_name("from"):
             self.advance()
             source, attributes = self.parse_module_source()
@@ -4240,7 +4248,7 @@ _NO_TYPES = "Types are read in .ts and .tsx files only: rename the file to .tsx"
 Edit = collections.namedtuple("Edit", "start end text is_code", defaults=(None, False))
 
 _ACCESSIBILITY = frozenset("public private protected readonly override".split())
-_MEMBER_MODIFIERS = _ACCESSIBILITY | {"static", "abstract", "declare", "accessor"}
+_MEMBER_MODIFIERS = _ACCESSIBILITY | {"abstract", "declare", "accessor"}
 _TYPE_OPERATORS = frozenset("keyof unique readonly infer asserts abstract".split())
 _TYPE_KEYWORDS = frozenset("any bigint boolean never number object string symbol undefined unknown".split())
 _LITERAL_TYPES = frozenset("string number bigint null true false void -".split())
@@ -4254,8 +4262,7 @@ _STATEMENT_STARTS = frozenset(("{", "function", "class"))
 _OPERATOR_KEYS = frozenset(("*", "[", "in", "instanceof"))
 #: How a generic arrow function begins in a file with elements.
 _GENERIC_ARROW = LatePattern(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))")
-_LINE_BREAKS = LatePattern("[\n\r\u2028\u2029]")
-_NOT_LINE_BREAKS = LatePattern("[^\n\r\u2028\u2029]+")
+_BLANKED = LatePattern("[^\n\r\u2028\u2029]+")
 
 
 def _apply(source, edits):
@@ -4265,11 +4272,11 @@ def _apply(source, edits):
         if start < at:
             continue    # a part of what is erased
         removed = source[start:end]
-        blank = _NOT_LINE_BREAKS.sub(lambda found: " " * len(found[0]), removed)
+        blank = _BLANKED.sub(lambda found: " " * len(found[0]), removed)
         if text is None:
             text = blank
-        elif _LINE_BREAKS.search(removed, 0, len(text)):
-            text += "".join(_LINE_BREAKS.findall(removed))
+        elif _JS_LINE_BREAK.search(removed, 0, len(text)):
+            text += "".join(_JS_LINE_BREAK.findall(removed))
         elif text:
             text += blank[len(text):]
         pieces += source[at:start], text
@@ -4278,30 +4285,13 @@ def _apply(source, edits):
     return "".join(pieces)
 
 
-@functools.cache
-def _simple_types(is_annotation):
-    """A matcher of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`,
-    or annotations with them. It is made when it is needed, for that takes a few milliseconds."""
-    name = r"[A-Za-z_$][\w$]*(?![\w$])"
-    others = "|".join(sorted(JS_KEYWORDS - set("null this true false void".split())))
-    word = rf"(?!(?:keyof|unique|readonly|infer)\b){name}"
-    part = rf"(?:{word}(?:\.{name})*|\"[^\"\\\n]*\"|'[^'\\\n]*')"
-    kind = part + r"(?:\[\])*"
-    union = rf"{kind}(?:\s*[|&]\s*{kind})*"
-    kind = rf"{part}(?:<\s*{union}(?:,\s*{union})*\s*,?\s*>)?(?:\[\])*"
-    union = rf"(?:[|&]\s*)?{kind}(?:\s*[|&](?![|&])\s*{kind})*"
-    before = rf"[?!]?:\s*(?!(?:{others})\b)" if is_annotation else ""
-    ends = r"(?=[ \t]*(?:[,;:=?){}\]>]|\|\||&&|\r?\n\s*[^\s|&./]))"
-    return re.compile(before + union + ends, re.ASCII).match
-
-
-_SIMPLE_STARTS = frozenset("name null this true false void string | &".split())
 #: What a parenthesis begins, where that can be seen at once: (1) no arrow function, or (2) one without types.
 _PAREN = LatePattern(r"\(\s*(?:([\w$]+(?![\w$])\s*(?:[^\s,:?=)/]|\)\s*[^\s=:/])|[\"'(])"
                      r"|((?:[A-Za-z_$][\w$]*\s*(?:,\s*[A-Za-z_$][\w$]*\s*)*)?\)\s*=>))", re.ASCII)
 _PARSER_STATE_NAMES = ("function", "declarations", "strict", "private_names", "covers", "depth", "arrow_at",
                        "no_in", "await_at", "yield_at", "await_name_at", "await_name_end", "consequent_at",
-                       "ambient", "no_conditional", "in_constructor", "returns_type", "exporting")
+                       "ambient", "in_constructor", "returns_type", "exporting", "parameter_properties",
+                       "modifiers")
 _PARSER_STATE = operator.attrgetter(*_PARSER_STATE_NAMES)
 
 
@@ -4316,27 +4306,27 @@ class TypeParser(JSParser):
     no_arguments   those of each `<` that was tried and begins no type arguments
     trying         how many attempts are under way; their errors are seen by nobody
     ambient        whether what is read has no code: `declare …`
-    no_conditional whether `extends` ends a type
     returns_type   whether the parameter list that was read last had a type behind it
     namespaces     names of the namespaces around, innermost last
     enums          {name: {member: constant or None}} of those declared so far
     type_names     names that were declared as types only
     aliases        (name, node, what erases it) of each `import name = a.b`, which goes if only types use it
+    modifiers      words of TypeScript before the class member that is read
     followers      {node: [nodes]}: what belongs behind a statement or class member that was just read
     """
 
     __slots__ = ("edits", "makes_code", "has_jsx", "not_arrows", "no_arguments", "trying", "ambient",
-                 "no_conditional", "returns_type", "parameter_properties", "in_constructor", "type_names",
+                 "returns_type", "parameter_properties", "in_constructor", "type_names",
                  "namespaces", "enums", "exporting", "has_types", "factory", "fragment", "import_source",
-                 "aliases", "followers")
+                 "aliases", "followers", "modifiers")
 
     def __init__(self, source, is_module=False, has_types=True, has_jsx=False):
         self.edits, self.makes_code, self.has_types, self.has_jsx = [], False, has_types, has_jsx
         self.exporting = False
         self.not_arrows, self.no_arguments, self.trying = set(), set(), 0
-        self.ambient = self.no_conditional = self.returns_type = self.in_constructor = False
+        self.ambient = self.returns_type = self.in_constructor = False
         self.parameter_properties, self.type_names, self.namespaces, self.enums = [], set(), [], {}
-        self.aliases, self.followers = [], {}
+        self.aliases, self.followers, self.modifiers = [], {}, set()
         self.read_pragmas(source)
         super().__init__(source, is_module)
 
@@ -4439,39 +4429,29 @@ class TypeParser(JSParser):
             self.unexpected()
         self.advance()
 
-    def take_simple(self, is_annotation=False):
-        """Read what one of the matchers above finds; return whether it does."""
-        match = _simple_types(is_annotation)(self.source, self.start)
-        if match is None:
-            return False
-        end = match.end()
-        if _LINE_BREAKS.search(self.source, self.pos, end):
-            self._count_lines(self.pos, end)
-        self.pos = end
-        self.advance()
-        return True
-
     def accept_type(self, before):
         """Read a type if this token is what stands before one."""
         if self.accept(before):
             self.skip_type()
 
-    def skip_type(self, no_conditional=False, is_begun=False):
-        """Read a type. no_conditional: `extends` ends it; is_begun: its first `{…}` or `[…]` was read."""
-        if not is_begun and self.type in _SIMPLE_STARTS and self.take_simple():
-            return
+    def skip_type(self, no_conditional=False):
+        """Read a type. no_conditional: `extends` ends it. Return whether it may be a lone `{…}` or `[…]`."""
         self.deeper()
-        outer, self.no_conditional = self.no_conditional, no_conditional
-        is_inferred = self.is_name("infer")
-        if not is_begun:
-            if self.type in ("|", "&"):
-                self.advance()
-            self.skip_primary_type()
-        self.skip_indexes()
-        while self.type in ("|", "&") or self.is_name("is") and not self.newline:
+        is_inferred, end = self.type == "name" and self.value == "infer", None
+        if self.type in ("|", "&"):
             self.advance()
-            self.skip_primary_type()
-            self.skip_indexes()
+        while True:
+            self.skip_primary_type(no_conditional)
+            end = end or self.last_end
+            while self.type == "[" and not self.newline:
+                self.advance()
+                if self.type != "]":
+                    self.skip_type()
+                self.expect("]")
+            type = self.type
+            if type != "|" and type != "&" and (type != "name" or self.value != "is" or self.newline):
+                break
+            self.advance()
         if self.type == "extends" and not self.newline and not no_conditional:
             self.advance()
             self.skip_type(no_conditional=True)
@@ -4480,17 +4460,10 @@ class TypeParser(JSParser):
                 self.skip_type()
                 self.expect(":")
                 self.skip_type()
-        self.no_conditional = outer
         self.depth -= 1
+        return self.last_end == end
 
-    def skip_indexes(self):
-        """Read `[]` and `[key]` behind a type."""
-        while not self.newline and self.accept("["):
-            if self.type != "]":
-                self.skip_type()
-            self.expect("]")
-
-    def skip_primary_type(self):
+    def skip_primary_type(self, no_conditional):
         """Read a type without what stands behind it or between two."""
         while self.type == "name" and self.value in _TYPE_OPERATORS:
             word, (following, value, newline) = self.value, self.peek()
@@ -4500,11 +4473,13 @@ class TypeParser(JSParser):
             self.advance()
             if word == "infer":
                 self.skip_word()
-                if self.no_conditional and self.accept("extends"):
+                if no_conditional and self.accept("extends"):
                     self.skip_type(no_conditional=True)
                 return
         type = self.type
-        if type in ("(", "<", "new"):
+        if type == "name" or type == "this" or type == "import" or self.accept("typeof"):
+            self.skip_type_reference()
+        elif type in ("(", "<", "new"):
             self.accept("new")
             if self.skip_parameters() or type == "new":
                 self.expect("=>")
@@ -4515,29 +4490,28 @@ class TypeParser(JSParser):
             self.skip_elements("[", "]")
         elif type == "template":
             self.skip_template_type()
-        elif type in _LITERAL_TYPES or type == "name" and self.value in _TYPE_KEYWORDS \
-                and self.peek()[0] != ".":
-            self.advance()          # a `<` behind it is an operator
+        elif type in _LITERAL_TYPES:
+            self.advance()
             if type == "-":
                 if self.type not in ("number", "bigint"):
                     self.unexpected()
                 self.advance()
-        elif self.accept("typeof") or type in ("name", "this", "import"):
-            self.skip_type_reference()
         else:
             self.unexpected()
 
     def skip_type_reference(self):
         """Read `a.b.C<T>` or `import("a").b<T>`."""
-        is_import = self.type == "import"
+        type, word, end = self.type, self.value, self.pos
         self.skip_word()
-        if is_import:
+        if type == "import":
             self.skip_elements("(", ")")
-        while self.accept("."):
+        while self.type == ".":
+            self.advance()
             if not self.accept("private"):
                 self.skip_word()
-        if not self.newline and self.type in ("<", "<<"):
-            self.skip_type_list()
+        if self.type in ("<", "<<") and not self.newline and (
+                type != "name" or word not in _TYPE_KEYWORDS or self.last_end != end):
+            self.skip_type_list()       # behind a type's own word, `<` is an operator
 
     def skip_type_list(self, declares=False, before_text=False):
         """Read type arguments `<A, B>`, or parameters `<in out const T extends U = V>` with `declares`. With
@@ -4581,22 +4555,15 @@ class TypeParser(JSParser):
         """Read the elements of a tuple or the parameters of a function type, or a type in parentheses. Return
         whether they must be parameters if they stand in parentheses."""
         self.expect(opening)
-        is_lone, is_list = False, self.type in (closing, "...")
+        is_lone, is_list = True, self.type in (closing, "...")
         while self.type != closing:
             self.accept("...")
             type = self.type
             following = self.peek()[0] if type in _IDENTIFIER_NAMES else None
-            is_lone = True
             if following in (":", "?") or following in _BEHIND_PARAMETER and type in ("name", "this"):
                 self.advance()
-            elif type == "{" or type == "[":
-                self.skip_primary_type()
-                if self.type not in _BEHIND_PARAMETER:
-                    self.skip_type(is_begun=True)
-                    is_lone = False
             elif type != "," or opening == "(":
-                self.skip_type()
-                is_lone = False
+                is_lone = self.skip_type() and type in ("{", "[")
             is_list = is_list or self.type != closing
             self.accept("?")
             self.accept_type(":")
@@ -4652,9 +4619,6 @@ class TypeParser(JSParser):
     def parse_annotation(self):
         """Read `: type`, `!: type` or `?: type` behind a declared name."""
         start = self.start
-        if self.take_simple(is_annotation=True):
-            self.erase(start)
-            return
         if self.type in ("!", "?"):
             self.advance()
         self.accept_type(":")
@@ -4664,7 +4628,7 @@ class TypeParser(JSParser):
         if self.type == "<":
             start = self.start
             self.erasing(self.skip_type_list, True)
-            if self.type == "(" and _LINE_BREAKS.search(self.source, start, self.start):
+            if self.type == "(" and _JS_LINE_BREAK.search(self.source, start, self.start):
                 # behind `async` and `return` no line may end before it
                 self.edits[-1:] = Edit(start, start + 1, "("), Edit(start + 1, self.pos)
         super().open_parameters()
@@ -4796,7 +4760,7 @@ class TypeParser(JSParser):
             params = self.parse_parameters([])
             if self.type != "=>" or self.newline:
                 self.unexpected()
-            if self.returns_type and _LINE_BREAKS.search(self.source, *self.edits[-1][:2]):
+            if self.returns_type and _JS_LINE_BREAK.search(self.source, *self.edits[-1][:2]):
                 self.move_parenthesis(self.edits[-1])
             return params
 
@@ -4857,7 +4821,7 @@ class TypeParser(JSParser):
         self.erase(start)
         operand_at, begins_statement = self.start, self.type in _STATEMENT_STARTS
         operand = self.parse_unary()
-        if begins_statement or _LINE_BREAKS.search(self.source, start, operand_at):
+        if begins_statement or _JS_LINE_BREAK.search(self.source, start, operand_at):
             # without the type it would be a statement or, behind `return`, another one
             self.edits += Edit(start, start, "(", True), Edit(self.last_end, self.last_end, ")", True)
         return operand
@@ -4875,12 +4839,10 @@ def _words(pattern):
 
 
 _FUNCTION_NAME = _words(r"(?:async~)?function~\*?~([\w$]+)")
-_INDEX_SIGNATURE = _words(r"\[~[\w$]+~:")
+_INDEX_SIGNATURE = _words(r"(?:static\b~)?(?:readonly\b~)?\[~[\w$]+~:")
 _IMPORT_TYPE = _words(r"import~type\b~(?:[{*]|(?:from~from|(?!from~[\"'])[\w$]+)\b(?!~=))")
+_IMPORT_BRACE = _words(r"import~\{")
 _TYPE_AS_AS = _words(r"type~as~as\b(?!~[,}])")
-_IMPORT_BRACE = _words(r"import~\{~[^}]")
-#: Stands for a part of a list that is erased.
-_ERASED = object()
 _COMMA = _words("~,?")
 _CONST_ENUM = _words(r"const~enum\b")
 _IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=(?![=>])")
@@ -4906,19 +4868,20 @@ class TypeScriptParser(TypeParser):
         self.followed(node.consequent)
         return node
 
-    def without_code(self, parse):
-        """Run parse() for a declaration that declares nothing in JavaScript."""
+    def without_code(self, start, parse):
+        """Run parse() for a declaration that declares nothing in JavaScript, and erase it."""
         outer = self.declarations, self.exported, self.local_exports, self.ambient, self.function
         self.declarations, self.exported, self.local_exports = _Declarations(None, True), set(), []
         self.ambient, makes_code = True, self.makes_code
         parse()
         self.makes_code = makes_code
         self.declarations, self.exported, self.local_exports, self.ambient, self.function = outer
+        return self.finish_erased(start)
 
     # -- statements ----
 
     def parse_name_statement(self):
-        word = self.value
+        word, start = self.value, self.start
         if word in _TYPE_WORDS and self.escaped_at != self.start and self.has_types:
             type, value, newline = self.peek()
             if not newline and (
@@ -4926,7 +4889,7 @@ class TypeScriptParser(TypeParser):
                     or type == "string" and word == "module" or type == "class" and word == "abstract"
                     or word == "declare" and (type in _AMBIENT_STARTS or type == "name")
                     or word == "global" and type == "{" and self.ambient):
-                return getattr(self, "parse_" + word)()
+                return getattr(self, "parse_" + word)() or self.finish_erased(start)
         return super().parse_name_statement()
 
     def skip_declared_type(self):
@@ -4939,30 +4902,25 @@ class TypeScriptParser(TypeParser):
 
     def parse_type(self):
         """Read `type name<T> = type`."""
-        start = self.start
         self.skip_declared_type()
         self.expect("=")
         self.skip_type()
         self.consume_semicolon()
-        return self.finish_erased(start)
 
     def parse_interface(self):
-        start = self.start
         self.skip_declared_type()
-        if self.accept("extends"):
+        if self.type == "extends":
             self.skip_references()
         if self.is_name("implements"):
             raise self.error("An interface extends others: write extends in place of implements")
         self.skip_object_type()
-        return self.finish_erased(start)
 
     def skip_references(self):
-        """Read `A, B<T>` of a heritage clause."""
-        while True:
+        """Read `extends A, B<T>` or `implements …`."""
+        self.advance()
+        self.skip_type_reference()
+        while self.accept(","):
             self.skip_type_reference()
-            if self.type != ",":
-                return
-            self.advance()
 
     def parse_abstract(self):
         self.erase_token()
@@ -4971,8 +4929,7 @@ class TypeScriptParser(TypeParser):
     def parse_declare(self):
         start = self.start
         self.advance()
-        self.without_code(self.skip_ambient)
-        return self.finish_erased(start)
+        return self.without_code(start, self.skip_ambient)
 
     def skip_ambient(self):
         """Read the declaration behind `declare`."""
@@ -5059,82 +5016,64 @@ class TypeScriptParser(TypeParser):
         if self.type == "<":
             self.erasing(self.skip_type_list, True)
         superclass = super().parse_heritage()
-        start = self.start
         if superclass is not None and self.type in ("<", "<<"):
-            self.skip_type_list()
-            self.erase(start)
-            start = self.start
+            self.erasing(self.skip_type_list)
         if self.is_name("implements"):
-            self.advance()
-            self.skip_references()
-            self.erase(start)
+            self.erasing(self.skip_references)
         return superclass
 
     def parse_class_member(self, is_derived):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        static, words = False, set()
-        while self.type == "name" and self.value in _MEMBER_MODIFIERS and self.escaped_at != self.start:
-            following, _, newline = self.peek()
-            if following == "{" and self.value == "static":
-                self.advance()
-                return self.parse_static_block(start, line, column)
-            if following not in _PROPERTY_KEYS and following != "*" or newline and self.value != "static":
-                break
-            words.add(self.value)
-            if self.value == "static":
-                static = True
-                self.advance()
-            else:
-                self.erase_token()
-                if following in _OPERATOR_KEYS and not static:
-                    self.edits[-1] = self.edits[-1]._replace(text=";")
-        if self.type == "[" and _INDEX_SIGNATURE.match(self.source, self.start):
+        start, outer, self.modifiers = self.start, self.modifiers, set()
+        self.skip_modifiers(False)
+        if _INDEX_SIGNATURE.match(self.source, self.start):
+            self.accept("name")
             self.skip_type_member()
             self.consume_semicolon()
-            return self.erased_member(start)
-        function_start = self.start, self.line, self.start - self.line_start
-        kind, is_async, is_generator, key = self.parse_modifiers()
-        computed = False
-        if key is None:
-            key, computed = self.parse_property_key(True)
+            node = None
+        else:
+            node = super().parse_class_member(is_derived)
+            if node.value.body is None if node.__class__ is MethodDefinition else \
+                    not self.modifiers.isdisjoint(("abstract", "declare")):
+                if node.key.__class__ is PrivateName:
+                    del self.private_names.declared[node.key.name]
+                node = None
+            elif "accessor" in self.modifiers:
+                self.put_accessor(node, start)
+        self.modifiers = outer
+        if node is None:
+            self.erase(start, ";")
+        return node
+
+    def skip_modifiers(self, static):
+        while self.type == "name" and self.value in _MEMBER_MODIFIERS and self.escaped_at != self.start:
+            following, _, newline = self.peek()
+            if following not in _PROPERTY_KEYS and following != "*" or newline:
+                break
+            self.modifiers.add(self.value)
+            self.erase_token()
+            if following in _OPERATOR_KEYS and not static:
+                self.edits[-1] = self.edits[-1]._replace(text=";")
+
+    def begins_field(self):
         if self.type == "?" or self.type == "!" and not self.newline:
             self.erase_token()
-        declared = dict(self.private_names.declared) if key.__class__ is PrivateName else None
-        if self.type in ("(", "<") or kind != "method" or is_async or is_generator:
-            node = self.parse_member_function(key, computed, static, kind, is_async, is_generator, is_derived,
-                                              function_start)
-            is_erased = node is None
-        else:
-            if self.type == ":":
-                self.parse_annotation()
-            node = self.parse_field(key, computed, static)
-            is_erased = not words.isdisjoint(("abstract", "declare"))
-            if "accessor" in words:
-                self.put_accessor(node, start)
-        if is_erased:
-            if declared is not None:
-                self.private_names.declared = declared
-            return self.erased_member(start)
-        return self.finish(node, start, line, column)
+        return super().begins_field() and self.type != "<"
 
-    def erased_member(self, start):
-        self.erase(start, ";")
+    def parse_field(self, key, computed, static):
+        if self.type == ":":
+            self.parse_annotation()
+        return super().parse_field(key, computed, static)
 
-    def parse_member_function(self, key, computed, static, kind, is_async, is_generator, is_derived,
-                              function_start):
-        """Read a method; None for a signature without a body."""
-        is_constructor = not static and not computed and kind == "method" \
-            and getattr(key, "name", getattr(key, "value", None)) == "constructor"
+    def parse_method(self, key, computed, static, kind, *how):
         outer = self.parameter_properties, self.in_constructor
-        self.parameter_properties, self.in_constructor = [], is_constructor
-        node = self.parse_method(key, computed, static, kind, is_async, is_generator, is_derived,
-                                 function_start)
+        self.parameter_properties, self.in_constructor = [], not static and not computed \
+            and kind == "method" and getattr(key, "name", getattr(key, "value", None)) == "constructor"
+        node = super().parse_method(key, computed, static, kind, *how)
         properties = self.parameter_properties
         self.parameter_properties, self.in_constructor = outer
         if node.value.body is None:
             self.consume_semicolon()
-            return None
-        if properties:
+        elif properties:
             outer[0].extend(properties)
             self.put_parameter_properties([one.name for one in properties], node.value.body)
         return node
@@ -5178,8 +5117,8 @@ class TypeScriptParser(TypeParser):
             return self.parse_import_equals(equals[1])
         if not _IMPORT_TYPE.match(self.source, start):
             node = super().parse_import()
-            if node.__class__ is ImportDeclaration and not node.specifiers \
-                    and _IMPORT_BRACE.match(self.source, start) and self.has_types:
+            if node.__class__ is ImportDeclaration and not node.specifiers and self.has_types \
+                    and _IMPORT_BRACE.match(self.source, start):
                 return self.finish_erased(start)    # all of it was types
             return node
         self.note_module_syntax("Cannot use import statement outside a module", start)
@@ -5189,8 +5128,7 @@ class TypeScriptParser(TypeParser):
             self.advance()
             self.type_names.update(specifier.local.name for specifier in self.parse_import_clause())
             self.parse_module_source()
-        self.without_code(parse)
-        return self.finish_erased(start)
+        return self.without_code(start, parse)
 
     def parse_import_equals(self, name):
         """Read `import name = a.b`, another name for what a namespace holds."""
@@ -5214,21 +5152,17 @@ class TypeScriptParser(TypeParser):
             self.aliases.append((name, node, Edit(start, self.last_end, ";")))
         return node
 
-    def parse_list(self, close, parse_one):
-        parts = super().parse_list(close, parse_one)
-        return parts if close != "}" else [part for part in parts if part is not _ERASED]
-
     def parse_import_specifier(self):
-        return self.skip_type_specifier() or super().parse_import_specifier()
+        return None if self.skip_type_specifier() else super().parse_import_specifier()
 
     def parse_export_specifier(self, locals_read):
-        return self.skip_type_specifier() or super().parse_export_specifier(locals_read)
+        return None if self.skip_type_specifier() else super().parse_export_specifier(locals_read)
 
     def skip_type_specifier(self):
-        """Read `type name as name` in the braces of an import or export; None for any other."""
+        """Read `type name as name` in the braces of an import or export; return whether there is one."""
         start = self.start
         if not self.begins_type_specifier():
-            return None
+            return False
         self.advance()
         name = self.parse_module_name()
         if self.is_name("as"):
@@ -5237,7 +5171,7 @@ class TypeScriptParser(TypeParser):
         self.type_names.add(getattr(name, "name", None))
         self.erase(start)
         self.edits[-1] = Edit(start, _COMMA.match(self.source, self.last_end).end())
-        return _ERASED
+        return True
 
     def begins_type_specifier(self):
         """Whether a specifier begins with the word `type` that makes it one of types."""
@@ -5263,8 +5197,7 @@ class TypeScriptParser(TypeParser):
             return self.finish_erased(start)
         if following == "name" and word == "type" and self.ahead(2)[0] in ("{", "*"):
             self.note_module_syntax("Unexpected token 'export'", start)
-            self.without_code(self.skip_export_type)
-            return self.finish_erased(start)
+            return self.without_code(start, self.skip_export_type)
         node = super().parse_export()
         if node.__class__ is ExportNamedDeclaration and node.source is not None and not node.specifiers \
                 and self.has_types:
@@ -5292,7 +5225,8 @@ class TypeScriptParser(TypeParser):
         word = self.peek()[1]
         if word == "interface" and self.ahead(2)[0] == "name":
             self.advance()
-            return self.parse_interface()
+            self.parse_interface()
+            return self.finish_erased(start)
         if word == "abstract" and self.ahead(2)[0] == "class":
             self.export_name(self.take(Identifier("default")))
             self.erase_token()
@@ -5582,31 +5516,24 @@ class EnumParser(TypeScriptParser):
 # -- Parser: elements of JSX -------------------------------------------------------------
 
 _JSX_CODE_TAGS = frozenset(('"script"', '"style"'))
-_JSX_NO_CODE = re.compile("</(?:script|style)|<!--", re.IGNORECASE).search
-_JSX_NAME = re.compile(r"(?:[A-Za-z_$]|[^\x00-\x7f])[\w$-]*").match
-_JSX_SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*").match
-_JSX_TEXT = re.compile(r"[^<{>}]*").match
+_JSX_NO_CODE = LatePattern("</(?:script|style)|<!--", re.IGNORECASE)
+_JSX_NAME = LatePattern(r"(?:[A-Za-z_$]|[^\x00-\x7f])[\w$-]*")
+_JSX_SPACE = LatePattern(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*")
+_JSX_TEXT = LatePattern(r"[^<{>}]*")
+#: White space with a line break in it.
+_JSX_BREAK = LatePattern(r"(?<![ \t])[ \t]*[\r\n][ \t\r\n]*")
 _JSX_ENTITY = LatePattern(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));")
 _PRAGMA = LatePattern(r"@jsx(Frag|ImportSource|Runtime)?\s+([^\s*]+)")
-_PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII).fullmatch
+_PLAIN_NAME = LatePattern(r"[A-Za-z_]\w*", re.ASCII)
 #: What `<name>` may stand for if it is a type.
-_TYPE_NAME = re.compile(rf"(?:[A-Z][\w.]*|{'|'.join(_TYPE_KEYWORDS - {'object', 'symbol'})})").fullmatch
+_TYPE_NAME = LatePattern(rf"(?:[A-Z][\w.]*|{'|'.join(_TYPE_KEYWORDS - {'object', 'symbol'})})")
 #: An attribute whose text is the same in JavaScript.
-_JSX_PLAIN_ATTRIBUTE = re.compile(r'([A-Za-z_]\w*)=("[ !#-%\'-\[\]-~]*")\s*', re.ASCII).match
+_JSX_PLAIN_ATTRIBUTE = LatePattern(r'([A-Za-z_]\w*)=("[ !#-%\'-\[\]-~]*")\s*', re.ASCII)
 
 
 def _jsx_text(text):
     """The text of an element's child as JSX defines it: lines trimmed, empty ones left out; or ""."""
-    if "\n" not in text and "\r" not in text:
-        return text
-    if not text.strip(" \t\r\n"):
-        return ""
-    lines = re.split("\r\n|[\n\r]", text)
-    last = len(lines) - 1
-    trimmed = [line.strip(" \t") if 0 < index < last else
-               line.lstrip(" \t") if index and index == last else
-               line.rstrip(" \t") if index < last else line for index, line in enumerate(lines)]
-    return " ".join(line for line in trimmed if line)
+    return _JSX_BREAK.sub(lambda found: " " if found.start() and found.end() < len(text) else "", text)
 
 
 def _jsx_entities(text):
@@ -5647,12 +5574,12 @@ class JSXParser(EnumParser):
 
     def leap(self, offset):
         """Move on to an offset, over text that is not made of tokens."""
-        if offset > self.pos and _LINE_BREAKS.search(self.source, self.pos, offset):
+        if offset > self.pos and _JS_LINE_BREAK.search(self.source, self.pos, offset):
             self._count_lines(self.pos, offset)
         self.pos = offset
 
     def leap_space(self):
-        end = _JSX_SPACE(self.source, self.pos).end()
+        end = _JSX_SPACE.match(self.source, self.pos).end()
         if end > self.pos:
             self.leap(end)
         return self.source[self.pos:self.pos + 1]
@@ -5690,7 +5617,7 @@ class JSXParser(EnumParser):
         """Read `name`, `a.b.c` or `a:b`; return it as written. `otherwise` is the error if there is none."""
         start = self.pos
         while True:
-            match = _JSX_NAME(self.source, self.pos)
+            match = _JSX_NAME.match(self.source, self.pos)
             if match is None:
                 self.jsx_error(otherwise)
             self.pos = match.end()
@@ -5764,7 +5691,7 @@ class JSXParser(EnumParser):
         texts = [child.value if child.__class__ is StringLiteral else
                  child.quasis[0].cooked if child.__class__ is TemplateLiteral and not child.expressions else
                  None for child in children]
-        if not texts or None in texts or _JSX_NO_CODE("".join(texts)):
+        if not texts or None in texts or _JSX_NO_CODE.search("".join(texts)):
             return ""
         comma, text = ", " if properties else "{ ", "".join(texts)
         inner = self.made(ObjectExpression([self.attribute("__html", self.made(StringLiteral(text), *place),
@@ -5774,7 +5701,7 @@ class JSXParser(EnumParser):
         return f"{comma}dangerouslySetInnerHTML: {{ __html: {json.dumps(text)} }}"
 
     def attribute(self, name, value, *place):
-        key = Identifier(name) if _PLAIN_NAME(name) else StringLiteral(utf16(name))
+        key = Identifier(name) if _PLAIN_NAME.fullmatch(name) else StringLiteral(utf16(name))
         return self.made(Property(self.made(key, *place), value, "init", False, False, False), *place)
 
     def read_attributes(self, automatic, properties):
@@ -5786,7 +5713,7 @@ class JSXParser(EnumParser):
                 return key
             start, *_ = place = self.pos, self.line, self.pos - self.line_start
             comma = ", " if properties else "{ "
-            plain = _JSX_PLAIN_ATTRIBUTE(self.source, start)
+            plain = _JSX_PLAIN_ATTRIBUTE.match(self.source, start)
             if plain and plain[1] != "key":
                 name, (value_start, self.pos) = plain[1], plain.span(2)
                 self.put(start, value_start, f"{comma}{name}: ")
@@ -5807,7 +5734,7 @@ class JSXParser(EnumParser):
             name = self.read_name("A tag goes on with an attribute, or ends with > or />")
             end = self.pos
             is_key = automatic and name == "key"
-            head = "" if is_key else comma + (name if _PLAIN_NAME(name) else json.dumps(name))
+            head = "" if is_key else comma + (name if _PLAIN_NAME.fullmatch(name) else json.dumps(name))
             if self.leap_space() == "=":
                 self.pos += 1
                 value_start = self.pos
@@ -5875,7 +5802,7 @@ class JSXParser(EnumParser):
         source = self.source
         while True:
             start = self.pos
-            end = _JSX_TEXT(source, start).end()
+            end = _JSX_TEXT.match(source, start).end()
             char = source[end:end + 1]
             comma = ", " if children or not automatic else ""
             if end > start:
@@ -5888,7 +5815,7 @@ class JSXParser(EnumParser):
                 else:
                     self.edits.append(Edit(start, end, None, True))
             if char == "<":
-                following = _JSX_SPACE(source, end + 1).end()
+                following = _JSX_SPACE.match(source, end + 1).end()
                 if source.startswith("/", following):
                     return
                 self.put(end, end, comma)
@@ -5896,7 +5823,7 @@ class JSXParser(EnumParser):
                 children.append(self.read_element(end, self.line, end - self.line_start))
             elif char == "{":
                 self.read_container(children, comma)
-            elif self.has_types and is_bare and _TYPE_NAME(name):
+            elif self.has_types and is_bare and _TYPE_NAME.fullmatch(name):
                 error = self.error(f"The element <{name}> is not closed; for a type, write: value as {name}, "
                                    f"or <{name},>(…) => … for a function", opened)
                 error.ends_early = not char
@@ -5927,7 +5854,7 @@ class JSXParser(EnumParser):
         if name and self.source.startswith(f"/{name}>", self.pos + 1):
             self.pos += len(name) + 3
             return
-        self.leap(_JSX_SPACE(self.source, self.pos + 1).end() + 1)
+        self.leap(_JSX_SPACE.match(self.source, self.pos + 1).end() + 1)
         found = "" if self.leap_space() == ">" else self.read_name()
         if found != name:
             raise self.not_closed(name, f"<{name}> is not closed before </{found}>", self.pos)
@@ -7676,8 +7603,8 @@ class ProtectedAttrs(dict):
         self.note(key, self.value(key))
 
     def __delitem__(self, key):
+        self.note(key, ABSENT)          # first: the stack may end there
         dict.__delitem__(self, key)
-        self.note(key, ABSENT)
 
     def replaced_by(self, kind, attrs):
         """Other attributes of the same object, as well protected."""
@@ -7788,13 +7715,13 @@ class JSObject:
             if isinstance(walk, JSProxyBase):
                 break
             walk = walk.proto
+        note_prototype(proto)
+        if isinstance(self.attrs, ProtectedAttrs):
+            for key in list(self.attrs.relied_on):
+                self.attrs.note(key, ABSENT)
         self.proto = proto
         if type(self) is JSObject:
             self.found = UNTOUCHED
-        note_prototype(proto)
-        if isinstance(self.attrs, ProtectedAttrs):
-            for key in self.attrs.relied_on:
-                self.attrs.note(key, ABSENT)
         return True
 
     def is_extensible(self):
@@ -7868,6 +7795,8 @@ class JSObject:
             if not flags & WRITABLE:
                 guard_key(key)
             attrs = self.special_attrs()
+        if isinstance(attrs, ProtectedAttrs):
+            attrs.note(key, value)
         self.props[key] = value
         if attrs is not None:
             attrs[key] = flags
@@ -7875,9 +7804,10 @@ class JSObject:
     def store_accessor(self, key, accessor):
         guard_key(key)
         attrs = self.special_attrs()
-        if key in self.props:
-            del self.props[key]
+        if isinstance(attrs, ProtectedAttrs):
+            attrs.note(key, accessor.getter)
         attrs[key] = accessor
+        self.props.pop(key, None)
 
     def has(self, key):
         obj = self
@@ -8031,23 +7961,29 @@ class InheritedAttrs(ProtectedAttrs):
         self.found = {}
 
     def note(self, key, value):
-        for heir in self.relied_on.get(key, ()):
-            if type(heir.attrs) is InheritedAttrs:
-                heir.attrs.found.pop(key, None)
-                heir.attrs.found.pop("get " + key, None)
+        """`key` is about to change; where the stack ends in here, it must not."""
         if key in self.relied_on:
-            self.relied_on[key] = weakref.WeakSet()
+            for heir in self.relied_on[key]:
+                if type(heir.attrs) is InheritedAttrs:
+                    heir.attrs.found.pop(key, None)
+                    heir.attrs.found.pop("get " + key, None)
+            del self.relied_on[key]
+
+    def __setitem__(self, key, flags):
+        if key in self.relied_on:
+            self.note(key, flags)
+        dict.__setitem__(self, key, flags)
 
     def rely_on(self, key, heir):
         if key not in self.relied_on:
+            if type(self.get(key)) is int:
+                dict.__setitem__(self, key, ProtectedFlags(self[key]))
             self.relied_on[key] = weakref.WeakSet()
-            if key in self:
-                self[key] = self[key]       # as ProtectedFlags
         self.relied_on[key].add(heir)
 
     def replaced_by(self, kind, attrs):
         self.found.clear()
-        for key in self.relied_on:
+        for key in list(self.relied_on):
             self.note(key, ABSENT)
         return SealedAttrs({key: int(flags) if type(flags) is ProtectedFlags else flags
                             for key, flags in attrs.items()})
@@ -8135,6 +8071,9 @@ class JSProxyBase(JSObject):
 
 def refuse_put(obj, key):
     """Throws the TypeError that says why an assignment was refused."""
+    adds = "add"
+    while isinstance(obj, JSProxyBase) and not may_have(obj.handler, "set"):
+        obj, adds = obj.target, "define"
     holder = obj
     if obj.class_name == "Module" and obj.has(key):     # it may have no value to ask for yet
         raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of object "
@@ -8145,12 +8084,21 @@ def refuse_put(obj, key):
             if desc.is_accessor():
                 raise JSTypeError(f"Cannot set property {key_text(key)} of {object_text(obj)} which has "
                                   "only a getter")
+            if holder is not obj and desc.writable:
+                break
             shown = "[object Array]" if isinstance(obj, JSArray) else object_text(obj)
             raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of object '{shown}'")
         holder = holder.get_proto()
     if isinstance(obj, JSProxyBase):
         raise JSTypeError(f"'set' on proxy: trap returned falsish for property '{key_text(key)}'")
-    raise JSTypeError(f"Cannot add property {key_text(key)}, object is not extensible")
+    raise JSTypeError(f"Cannot {adds} property {key_text(key)}, object is not extensible")
+
+
+def may_have(obj, key):
+    """Whether an object has a property, as far as that can be told without running any script."""
+    while obj is not None and not isinstance(obj, JSProxyBase) and obj.get_own(key) is None:
+        obj = obj.proto
+    return obj is not None
 
 
 def key_text(key):
@@ -8159,8 +8107,14 @@ def key_text(key):
 
 
 def object_text(obj):
-    """An object for messages: "#<Object>" as V8 writes it."""
-    return f"#<{obj.class_name}>"
+    """An object for messages, by the name of its constructor: "#<Point>" as V8 writes it."""
+    while isinstance(obj, JSProxyBase) and obj.target is not None:
+        obj = obj.target
+    holder, ctor = obj, None
+    while holder is not None and ctor is None:
+        holder, ctor = holder.proto, holder.props.get("constructor")
+    name = ctor.info.name if ctor is not None and getattr(ctor, "info", None) else None
+    return f"#<{name}>" if name else f"[object {obj.class_name}]"
 
 
 def note_prototype(proto):
@@ -15035,7 +14989,7 @@ class KeptCode:
                 with open(draft, "xb", opener=lambda *facts: os.open(*facts, 0o600)) as file:
                     file.write(hashlib.sha256(data).digest() + data)
                 os.replace(draft, path)
-            except OSError:             # such as a full disk
+            except OSError:             # a full disk; on Windows, somebody reads the one that is there
                 os.unlink(draft)
         return compiled
 
@@ -17351,9 +17305,9 @@ class LooseDateParser:
                 return False
             self.at += 1
             digits = digits.rjust(2, "0") + minutes.rjust(2, "0")
-        elif len(digits) <= 2:
+        elif digits and len(digits) <= 2:
             digits = digits.rjust(2, "0") + "00"
-        if len(digits) > 4:
+        if not 0 < len(digits) <= 4:
             return False
         self.zone = sign * (int(digits[:-2]) * 60 + int(digits[-2:]))
         return True
@@ -20934,8 +20888,8 @@ def typed_array_includes(realm, this, value=undefined, start=undefined, *_):
     first = relative_index(start, length) if length else 0
     if first >= length:
         return False
-    if not this.view:
-        return value is undefined
+    if value is undefined:              # as elements are that are gone since
+        return len(this.view) < length
     if value != value:
         return this.kind.is_float and any(
             item != item for item in with_polls((this.view[i] for i in range(first, length))))
@@ -32324,6 +32278,7 @@ _DOT_SEGMENTS = {".": 1, "%2e": 1, "..": 2, ".%2e": 2, "%2e.": 2, "%2e%2e": 2}
 _FORBIDDEN_HOST = re.compile(r"[\x00\t\n\r #/:<>?@\[\\\]^|]")
 _FORBIDDEN_DOMAIN = LatePattern(r"[\x00-\x20#%/:<>?@\[\\\]^|\x7f]")
 _IGNORED_IN_DOMAIN = LatePattern("[\u00ad\u200b\u2060\ufeff]")
+_DISALLOWED_IN_DOMAIN = LatePattern(r"[\x80-\x9f\u2028\u2029\ud800-\uf8ff\ufffd-\uffff]")
 _CONTROL_OR_SPACE = "".join(map(chr, range(0x21)))
 
 
@@ -32606,6 +32561,8 @@ def domain_to_ascii(domain):
     if domain.isascii():
         return domain.lower()
     domain = normalized("NFKC", _IGNORED_IN_DOMAIN.sub("", domain).lower())
+    if _DISALLOWED_IN_DOMAIN.search(domain):
+        raise InvalidURL
     labels = domain.replace("\u3002", ".").split(".")
     if any(len(label) > MAX_LABEL_LENGTH and not label.isascii() for label in labels):
         raise InvalidURL
@@ -32791,9 +32748,7 @@ def write_pathname(url, text):
     if type(url.path) is str:
         return
     text = without_controls(text)
-    url.path = []
-    if not url.special and not text and url.host is not None:
-        return
+    url.path = [] if text or url.special or url.host is not None else [""]
     # "?" and "#" do not end the path here: they are encoded.
     url.start_path(text)
 
@@ -33310,8 +33265,8 @@ def global_btoa(realm, this, *args):
 
 _VOID_ELEMENTS = frozenset(
     "area base br col embed hr img input link meta param source track wbr".split())
-_ELEMENT_NAME = re.compile(r"[A-Za-z][\w.:-]*").fullmatch
-_ATTRIBUTE_NAME = re.compile(r"""[^\s"'<>/=\x00-\x1f\x7f]+""").fullmatch
+_ELEMENT_NAME = LatePattern(r"[A-Za-z][\w.:-]*")
+_ATTRIBUTE_NAME = LatePattern(r"""[^\s"'<>/=\x00-\x1f\x7f]+""")
 _ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "defaultValue": "value",
                     "defaultChecked": "checked", "xmlnsXlink": "xmlns:xlink"}
 _ATTRIBUTE_NAMES |= {"xlink" + name: "xlink:" + name.lower() for name in
@@ -33339,28 +33294,28 @@ _NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"
 _ADDRESSES = frozenset("action background cite data formaction from href manifest ping poster src to values "
                        "xlink:href".split())
 _SPECIAL_ATTRIBUTES = _ADDRESSES | {"srcdoc"}
-_CODE_ADDRESS = re.compile(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECASE).match
+_CODE_ADDRESS = LatePattern(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECASE)
 #: Elements in which browsers read text as code, and those in which they find no other elements.
 _CODE_ELEMENTS = frozenset(("script", "style"))
 _TEXT_ELEMENTS = _CODE_ELEMENTS | {"iframe", "noembed", "noframes", "textarea", "title", "xmp"}
 #: What begins in a template with `<`: a tag ([1] is its / and [2] its name), or a comment and the like. A
 #: value stands there as U+0000. (HTML, 13.2.5: tokenization)
-_MARKUP = re.compile(r"<(?:!--|[!?]|/(?![A-Za-z\0]|\Z)|(/?)([A-Za-z\0][^ \t\n\r\f/>]*))").search
-_ATTRIBUTE = re.compile(r"""[ \t\n\r\f/]*(=?[^ \t\n\r\f/>=]*)(?:[ \t\n\r\f]*=[ \t\n\r\f]*("[^"]*(?:"|\Z)|"""
-                        r"""'[^']*(?:'|\Z)|[^ \t\n\r\f>"'][^ \t\n\r\f>]*)?)?""").match
-_COMMENT_END, _TAG_END = re.compile("--!?>").search, re.compile(">").search
+_MARKUP = LatePattern(r"<(?:!--|[!?]|/(?![A-Za-z\0]|\Z)|(/?)([A-Za-z\0][^ \t\n\r\f/>]*))")
+_ATTRIBUTE = LatePattern(r"""[ \t\n\r\f/]*(=?[^ \t\n\r\f/>=]*)(?:[ \t\n\r\f]*=[ \t\n\r\f]*("[^"]*(?:"|\Z)|"""
+                          r"""'[^']*(?:'|\Z)|[^ \t\n\r\f>"'][^ \t\n\r\f>]*)?)?""")
+_COMMENT_END, _TAG_END = LatePattern("--!?>"), LatePattern(">")
 #: Properties of CSS whose numbers are no lengths.
-_PLAIN_NUMBERS = re.compile(
+_PLAIN_NUMBERS = LatePattern(
     "(?:Webkit|Moz|ms|O)?(?:animationIterationCount|aspectRatio|borderImage(?:Outset|Slice|Width)|"
     "columnCount|columns|(?:fill|flood|stop|stroke)?opacity|flex(?:Grow|Shrink)?|fontWeight|"
     "grid(?:Area|Column|Row)(?:End|Start)?|lineClamp|lineHeight|order|orphans|scale|"
-    "stroke(?:Dasharray|Dashoffset|Miterlimit|Width)|tabSize|widows|zIndex|zoom)", re.IGNORECASE).fullmatch
-_STYLE_NAME = re.compile(r"-{0,2}[A-Za-z][\w-]*").fullmatch
+    "stroke(?:Dasharray|Dashoffset|Miterlimit|Width)|tabSize|widows|zIndex|zoom)", re.IGNORECASE)
+_STYLE_NAME = LatePattern(r"-{0,2}[A-Za-z][\w-]*")
 _STYLE_STRING = r'''"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*\''''
 #: A value in CSS that ends where it ends: no ; or } and no open text, comment or parenthesis.
-_STYLE_VALUE = re.compile(
+_STYLE_VALUE = LatePattern(
     rf"""(?:[^;{{}}()"'\\/]|/(?!\*)|{_STYLE_STRING}|\((?:[^()"'\\]|{_STYLE_STRING}|\((?:[^()"'\\]|"""
-    rf"""{_STYLE_STRING}|\([^()"'\\]*\))*\))*\))*""").fullmatch
+    rf"""{_STYLE_STRING}|\([^()"'\\]*\))*\))*\))*""")
 _TO_ESCAPE = re.compile("""[&<>"']""")
 _TO_ESCAPE_AGAIN = re.compile("""[<>"']""")
 _HTML_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
@@ -33427,7 +33382,7 @@ class HtmlAttribute(HtmlText):
         self.name, self.before, self.is_first, self.is_whole = name.lower(), before, is_first, is_whole
 
     def is_code(self, text):
-        return self.name in _ADDRESSES and _CODE_ADDRESS(re.sub(r"[\t\n\r]", "", text[:200])) is not None
+        return self.name in _ADDRESSES and _CODE_ADDRESS.match(re.sub(r"[\t\n\r]", "", text[:200]))
 
     def check(self, written):
         whole = self.before + written if self.is_first else written
@@ -33441,7 +33396,7 @@ class HtmlAttribute(HtmlText):
         if self.name.startswith("on") and not self.is_whole:
             raise JSTypeError(f"A text cannot be put into {self.name}, which has code: put it into an "
                               "attribute such as data-name, which the code reads as this.dataset.name")
-        if self.name == "style" and not self.is_whole and not _STYLE_VALUE(text):
+        if self.name == "style" and not self.is_whole and not _STYLE_VALUE.fullmatch(text):
             raise JSTypeError(f"{display(text[:40])} cannot be a value in style: it would begin another one")
         text = escaped_html(text)
         return escaped_html(text) if self.name == "srcdoc" else text
@@ -33469,8 +33424,8 @@ class HtmlWord:
             return value.text
         text = to_string(value) if type(value) in (str, int, float) else " "
         word = self.before + text
-        if _ELEMENT_NAME(word) if self.is_name else \
-                _ATTRIBUTE_NAME(text) and not word.lower().startswith("on"):
+        if _ELEMENT_NAME.fullmatch(word) if self.is_name else \
+                _ATTRIBUTE_NAME.fullmatch(text) and not word.lower().startswith("on"):
             return text
         raise JSTypeError(f"{display(value)} cannot stand inside a tag, outside of quotes: write "
                           'name="${…}", or html.raw(text) for attributes that are your own')
@@ -33489,10 +33444,10 @@ def read_template(texts):
     def ends_inside(what):
         raise JSTypeError(f"The template ends inside {what}")
 
-    while found := _MARKUP(text, at):
+    while found := _MARKUP.search(text, at):
         pass_texts(found.start())
         if found[2] is None:
-            end = (_COMMENT_END if found[0] == "<!--" else _TAG_END)(text, at + 2)
+            end = (_COMMENT_END if found[0] == "<!--" else _TAG_END).search(text, at + 2)
             pass_texts((end or ends_inside("a comment")).end())
             continue
         before, is_open, _ = found[2].partition("\0")
@@ -33500,7 +33455,7 @@ def read_template(texts):
             return [*places, HtmlWord(before, is_name=True)]
         is_end, tag, at = found[1], found[2].lower(), found.end()
         while not text.startswith(">", at):
-            found = _ATTRIBUTE(text, at)
+            found = _ATTRIBUTE.match(text, at)
             name, value = found.groups("")
             before, is_open, _ = name.partition("\0")
             if is_open:
@@ -33605,9 +33560,9 @@ def style_text(value):
         item = value.get(key) if type(key) is str else undefined
         if item is undefined or item is null or item is False or item == "":
             continue
-        is_length = type(item) in (int, float) and item != 0 and not _PLAIN_NUMBERS(key)
+        is_length = type(item) in (int, float) and item != 0 and not _PLAIN_NUMBERS.fullmatch(key)
         text = to_string(item)
-        if not _STYLE_NAME(key) or not _STYLE_VALUE(text):
+        if not _STYLE_NAME.fullmatch(key) or not _STYLE_VALUE.fullmatch(text):
             raise JSTypeError(f"{display(key[:40])}: {display(text[:40])} cannot be in style: it would begin "
                               "another property")
         name = key if key.startswith("--") else \
@@ -33636,7 +33591,7 @@ def add_attributes(realm, parts, name, props):
                 if value:
                     parts.append(" " + shown)
                 continue
-        if not _ATTRIBUTE_NAME(shown):
+        if not _ATTRIBUTE_NAME.fullmatch(shown):
             raise JSTypeError(f"{json.dumps(key[:60])} cannot be the name of an attribute of <{name}>")
         if is_callable(value):
             raise JSTypeError(f"The attribute {key} of <{name}> is a function, which cannot be sent to a "
@@ -33669,7 +33624,7 @@ def global_h(realm, this, kind=undefined, props=undefined, *children):
         parts = []
         add_child(realm, parts, call(kind, undefined, given), HTML_TEXT)
         return make_html(realm, parts)
-    if kind.__class__ is not str or not _ELEMENT_NAME(kind):
+    if kind.__class__ is not str or not _ELEMENT_NAME.fullmatch(kind):
         raise JSTypeError(f"{display(kind)} cannot be an element: it is the name of one, such as \"p\", or a "
                           "function that returns one")
     parts = ["<" + kind]
@@ -34443,6 +34398,7 @@ def encode_multipart(pairs):
 
 
 _FORM_BOUNDARY = LatePattern(r';\s*boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
+_IS_FORM_DATA = LatePattern(r"[^:]*:\s*form-data\s*(?:;|\Z)", re.IGNORECASE)
 _FORM_NAMES = LatePattern(r';\s*(name|filename)="([^"]*)"', re.IGNORECASE)
 #: Parts that a form may have.
 MAX_FORM_ENTRIES = 10_000
@@ -34465,7 +34421,7 @@ def decode_multipart(realm, content_type, body):
                       for line in head.decode("utf-8", "replace").split("\r\n")[1:])
         names = {key.lower(): value.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
                  for key, value in _FORM_NAMES.findall(fields.get("content-disposition", ""))}
-        if not found or "name" not in names:
+        if not found or "name" not in names or not _IS_FORM_DATA.match(fields["content-disposition"]):
             raise wrong
         if "filename" in names:
             kind = fields.get("content-type", ":text/plain").partition(":")[2].strip()
@@ -34783,12 +34739,16 @@ def stream_cancel(realm, this, *_):
     return resolved(realm, undefined)
 
 
+def not_attached(realm):
+    return rejected(realm, realm.new_error(
+        "TypeError", "Invalid state: the reader is not attached to a stream"))
+
+
 def read_piece(realm, this, *_):
     """reader.read(), and the iterator's next()."""
     promise = new_promise(realm)
     if this.stream is None:
-        return rejected(realm, realm.new_error(
-            "TypeError", "Invalid state: the reader is not attached to a stream"))
+        return not_attached(realm)
 
     def then(piece, error):
         if error is not None:
@@ -34821,9 +34781,10 @@ def reader_release(realm, this, *_):
 
 @STREAM_READER.method("cancel", 0, flags=DEFAULT_ATTRS)
 def reader_cancel(realm, this, *_):
+    if this.stream is None:
+        return not_attached(realm)
     this.over = True
-    if this.stream is not None:
-        this.stream.content.cancel()
+    this.stream.content.cancel()
     return resolved(realm, undefined)
 
 
@@ -35549,17 +35510,13 @@ def derived_result(value):
     raise JSTypeError("Derived constructors may only return object or undefined")
 
 
-def super_base(home):
-    """HomeObject.[[GetPrototypeOf]]() for super.x (9.1.1.3.5)."""
-    base = home.get_proto()
-    if base is None:
-        raise JSTypeError("Cannot read properties of null")
-    return base
-
-
 @runtime_helper
 def super_get(home, this, key):
-    return super_base(home).get(to_property_key(key), this)
+    """super.key, of HomeObject.[[GetPrototypeOf]]() (9.1.1.3.5)."""
+    base = home.get_proto()
+    if base is None:
+        raise JSTypeError(f"Cannot read properties of null (reading '{key_for_message(key)}')")
+    return base.get(to_property_key(key), this)
 
 
 @runtime_helper
@@ -35654,7 +35611,7 @@ def class_field(klass, key, code, anonymous, *literal):
         key = to_property_key(key)
     if not literal:
         klass.fields.append((None, key, code, anonymous))
-    elif klass.fields and klass.fields[-1][0] is not None:
+    elif klass.fields and klass.fields[-1][0] is not None and key not in klass.fields[-1][0]:
         klass.fields[-1][0][key] = literal[0]
     else:
         klass.fields.append(({key: literal[0]}, None, None, False))
@@ -36616,7 +36573,8 @@ def super_constructor(klass):
     def construct_parent(new_target, *args):
         if is_constructor(parent):
             return construct(parent, args, new_target)
-        raise JSTypeError("Super constructor " + display(null if parent is None else parent)
+        name = (parent.info.name or "null") if type(parent) is JSFunction else display(parent or null)
+        raise JSTypeError(f"Super constructor {name}"
                           + f" of {klass.info.name or 'anonymous class'} is not a constructor")
     return construct_parent
 
@@ -36657,7 +36615,8 @@ def make_class(realm, superclass, code, info):
     note_prototype(proto_parent)
 
     def refuse(this, *args):
-        raise JSTypeError(f"Class constructor {info.name} cannot be invoked without 'new'")
+        raise JSTypeError(f"Class constructor {info.name} cannot be invoked without 'new'" if info.name
+                          else "Class constructors cannot be invoked without 'new'")
     klass = JSFunction(parent, refuse, info)
     note_prototype(parent)
     klass.fields = []
@@ -37177,8 +37136,14 @@ _GIVEN_NAMES = {"process": ('require("node:process")', 'import process from "nod
                                  'import { setImmediate } from "node:timers"'),
                 "require": (None, 'import { createRequire as _r } from "node:module"; '
                                   "const require = _r(import.meta.url)")}
-_GIVEN = LatePattern(r"(?<![.\w$])(?:require(?=\([\"'])|(?:" + "|".join(list(_GIVEN_NAMES)[:-1])
-                     + r")\b(?!\s*:))")
+#: One pattern for each, which begins with its name, because that is what Python finds fast.
+_GIVEN = {name: LatePattern(rf"{name}(?<![.\w$]{name})" + (r"(?=\([\"'])" if name == "require" else
+                                                           r"\b(?!\s*:)")) for name in _GIVEN_NAMES}
+
+
+def given_names(source):
+    """Which of these names a text uses, as far as one sees."""
+    return [name for name, pattern in _GIVEN.items() if pattern.search(source)]
 
 
 def compile_common_js(source, filename):
@@ -37312,7 +37277,7 @@ class ModuleMap:
             return self.modules[key]
         if key == name:
             return self.parse(name, source, fresh)
-        return self.ready(key, {"default": Cell(self.value_of_file(source, kind))})
+        return self.ready(key, {"default": Cell(self.value_of_file(name, source, kind))})
 
     def ready(self, key, cells):
         """Adds a module that has its values already."""
@@ -37322,10 +37287,14 @@ class ModuleMap:
         module.state = "done"
         return module
 
-    def value_of_file(self, source, kind):
+    def value_of_file(self, name, source, kind):
         """What a file is to a script that imports it as JSON, text or bytes."""
         if kind == "json":
-            return self.realm.parse_json(source)
+            try:
+                return self.realm.parse_json(source)
+            except JSNativeError as error:
+                error.message = f"{name}: {error.message}"
+                raise
         if kind == "text":
             return utf16(source)
         data = source if isinstance(source, bytes) else source.encode()
@@ -37362,7 +37331,7 @@ class ModuleMap:
                            ("loaded", False)):
             module.put(key, value)
         require = self.require_function(name)
-        used = _GIVEN.findall(source)
+        used = given_names(source)
         given = {name: code for name, (code, _) in _GIVEN_NAMES.items() if code and name in used}
         if name.startswith("node:"):
             given = {"native": "null"}
@@ -37373,6 +37342,7 @@ class ModuleMap:
                "__filename, __dirname) {"      # a module may declare the names that are given outside of it
         try:
             with realm.uncounted():
+                self.reading = name
                 compiled = realm.compile(f"{head}\n{source}\n}} }})", name, compile_common_js)
             function = call(realm.run_script(compiled), undefined, require,
                             self.native() if "native" in given else undefined)
@@ -37455,7 +37425,7 @@ class ModuleMap:
         self.reading = name
         if "node_modules/" not in name:
             return compile_file(source, name, compile_module)
-        given = sorted({*_GIVEN.findall(source)})
+        given = sorted(given_names(source))
         while True:
             head = "".join(_GIVEN_NAMES[word][1] + "; " for word in given)
             try:
@@ -45855,6 +45825,20 @@ def _check_directive(node, directive, place, report, check_values):
     _check_required_arguments(node, f'Directive "@{node.name}"', directive.arguments, report)
 
 
+def _check_members_unique(node, report):
+    """Calls report(message, offset of the first, offset of another) for members of an object that repeat."""
+    if isinstance(node, GqlObject):
+        seen = {}
+        for member in node.members:
+            first = seen.setdefault(member.name, member)
+            if first is not member:
+                report(f'There can be only one input field named "{member.name}".', first.start, member.start)
+            _check_members_unique(member.value, report)
+    elif isinstance(node, GqlList):
+        for item in node.items:
+            _check_members_unique(item, report)
+
+
 # -- GraphQL: what every schema contains -------------------------------------------------
 
 # Introspection, scalars and directives (spec 4.5 and 3.13), read by the parser above.
@@ -46030,6 +46014,7 @@ class _SdlText:
         self.root_names = dict(_ROOT_NAMES)
         self.root_descriptions = {}
         self.description = None
+        self.schema_directives, roots_seen = [], set()
         schema_seen = None
         for node in document.definitions:
             if isinstance(node, GqlSchemaDefinition):
@@ -46037,7 +46022,12 @@ class _SdlText:
                     self.problem("Must provide only one schema definition.", node.start)
                 schema_seen = schema_seen or node
                 self.description = node.description or self.description
-                self.root_names.update((operation, named.name) for operation, named in node.roots)
+                self.schema_directives += node.directives
+                for operation, named in node.roots:
+                    if operation in roots_seen:
+                        self.problem(f"There can be only one {operation} type in schema.", named.start)
+                    roots_seen.add(operation)
+                    self.root_names[operation] = named.name
         self.operation_of = {name: operation for operation, name in self.root_names.items()}
         for node in document.definitions:
             self.sort(node)
@@ -46075,6 +46065,12 @@ class _SdlText:
                 if node.name in seen:
                     self.problem(f'There can be only one {what}{node.name}".', node.name_start)
                 seen.add(node.name)
+        for node in self.directives:
+            names = [item.name for item in node.arguments]
+            for place, item in enumerate(node.arguments):
+                if item.name in names[:place]:
+                    self.problem(f'Argument "@{node.name}({item.name}:)" can only be defined once.',
+                                 item.start)
         members, joined = {}, collections.defaultdict(set)
         for node in self.types + self.extensions:
             known = members.setdefault(node.name, set())
@@ -46460,6 +46456,8 @@ class GraphQLSchema:
         for node, registration in directives.values():
             for item in node.arguments:
                 self._check_directives(item.directives, "ARGUMENT_DEFINITION", registration)
+        for parsed, registration in {item.parsed: item for item in self.unchecked}.items():
+            self._check_directives(parsed.schema_directives, "SCHEMA", registration)
         self._check_defaults(types, directives)
         self._check_input_cycles(types)
         self.unchecked = []
@@ -46546,11 +46544,15 @@ class GraphQLSchema:
                              node.start, registration)
             seen.add(node.name)
 
-            def report(message, offset):
-                self.problem(message, offset, registration)
+            def report(message, *offsets):
+                self.problem(message, offsets[-1], registration)
 
             def check_values(arguments, known):
-                for argument in arguments:
+                names = [argument.name for argument in arguments]
+                for place, argument in enumerate(arguments):
+                    if argument.name in names[:place]:
+                        report(f'There can be only one argument named "{argument.name}".', argument.start)
+                    _check_members_unique(argument.value, report)
                     if argument.name in known:
                         _LiteralWalk(report=report).value(argument.value, known[argument.name].type)
             _check_directive(node, directive, place, report, check_values)
@@ -46558,8 +46560,9 @@ class GraphQLSchema:
     def _check_defaults(self, types, directives):
         def check(item, registration):
             if item.default is not None:
-                def report(message, offset):
-                    self.problem(f'Default value of "{item.name}": {message}', offset, registration)
+                def report(message, *offsets):
+                    self.problem(f'Default value of "{item.name}": {message}', offsets[-1], registration)
+                _check_members_unique(item.default, report)
                 _LiteralWalk(report=report).value(item.default, item.type)
         for name, merged in types.items():
             type_ = self.types[name]
@@ -47336,20 +47339,7 @@ class GraphQLValidator:
     def visit_value(self, node, type_):
         if type_ is not None and type_.named.is_input:
             _LiteralWalk(report=self.report).value(node, type_)
-        self.check_members_unique(node)
-
-    def check_members_unique(self, node):
-        if isinstance(node, GqlObject):
-            seen = {}
-            for member in node.members:
-                first = seen.setdefault(member.name, member)
-                if first is not member:
-                    self.report(f'There can be only one input field named "{member.name}".', first.start,
-                                member.start)
-                self.check_members_unique(member.value)
-        elif isinstance(node, GqlList):
-            for item in node.items:
-                self.check_members_unique(item)
+        _check_members_unique(node, self.report)
 
     def check_arguments_unique(self, nodes):
         self.check_unique([(node.name, node.start) for node in nodes], 'argument named "')
@@ -53771,6 +53761,8 @@ PACE_FADING = 0.9
 #: Seconds between two looks at the files, and how long a file must have rested to be read; after a look at
 #: one that has not rested, the next comes sooner.
 WATCH_INTERVAL = 0.05
+#: The same for the files of packages, which are many and seldom change.
+PACKAGES_INTERVAL = 1.0
 SETTLE_SECONDS = 0.05
 SOON_SECONDS = 0.01
 #: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
@@ -55009,6 +55001,34 @@ module.exports = { inspect, format: (...given) => native.format(...given), forma
   stripVTControlCharacters: (text) => text.replace(/\x1b(?:\[[\d;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\))/g, ""), ...old };
 """
 
+#: same(a, b) of assert.deepStrictEqual, and of assert.deepEqual if not `strict`; also for tests of scripts.
+SAME_VALUES = r"""
+const ownKeys = (value) => Reflect.ownKeys(value).filter((key) => Object.prototype.propertyIsEnumerable.call(value, key));
+const same = (a, b, strict = true, pairs = []) => {
+  if (strict ? Object.is(a, b) : a == b || a !== a && b !== b) return true;
+  if (typeof a !== "object" || typeof b !== "object" || !a || !b) return false;
+  const kind = Object.prototype.toString.call(a);
+  if (kind !== Object.prototype.toString.call(b) || strict && Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return false;
+  if (pairs.some(([x, y]) => x === a && y === b)) return true;
+  const equal = (x, y) => same(x, y, strict, [...pairs, [a, b]]);
+  if (a instanceof ArrayBuffer) return equal(new Uint8Array(a), new Uint8Array(b));
+  if (a instanceof Date && !Object.is(a.getTime(), b.getTime()) || a instanceof RegExp && String(a) !== String(b)) return false;
+  if (a instanceof Error && (a.message !== b.message || a.name !== b.name)) return false;
+  if (/ (Number|String|Boolean|BigInt|Symbol)]$/.test(kind) && !Object.is(a.valueOf(), b.valueOf())) return false;
+  if (a instanceof Map || a instanceof Set) {
+    const rest = [...b.entries()].filter(([key]) => !a.has(key)), value = (key) => b instanceof Map ? b.get(key) : key;
+    return a.size === b.size && [...a.entries()].every((one) => {
+      if (b.has(one[0])) return equal(one[1], value(one[0]));
+      const at = rest.findIndex((two) => equal(one, two));
+      return at >= 0 && rest.splice(at, 1);
+    });
+  }
+  const keys = strict ? ownKeys : Object.keys, mine = keys(a);
+  return (!Array.isArray(a) || a.length === b.length) && mine.length === keys(b).length
+    && mine.every((key) => Object.hasOwn(b, key) && equal(a[key], b[key]));
+};
+"""
+
 _NODE_ASSERT = r"""
 const { check, coded } = require("node:internal/errors");
 class AssertionError extends Error {
@@ -55018,29 +55038,7 @@ class AssertionError extends Error {
   }
   get name() { return "AssertionError" }
 }
-const same = (a, b, strict, seen = new Map()) => {
-  if (strict ? Object.is(a, b) : a == b || a !== a && b !== b) return true;
-  if (typeof a !== "object" || typeof b !== "object" || !a || !b) return false;
-  if (strict && Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return false;
-  if (Object.prototype.toString.call(a) !== Object.prototype.toString.call(b)) return false;
-  if (seen.get(a) === b) return true;
-  if (a instanceof ArrayBuffer) [a, b] = [new Uint8Array(a), new Uint8Array(b)];
-  seen.set(a, b);
-  if (a instanceof Date && a.getTime() !== b.getTime() || a instanceof RegExp && String(a) !== String(b)) return false;
-  if (a instanceof Error && (a.message !== b.message || a.name !== b.name)) return false;
-  if (/^\[object (Number|String|Boolean|BigInt|Symbol)]$/.test(Object.prototype.toString.call(a)) && !Object.is(a.valueOf(),
-    b.valueOf())) return false;
-  if (a instanceof Map || a instanceof Set) {
-    if (a.size !== b.size) return false;
-    const rest = [...b];
-    return [...a].every((one) => { const at = rest.findIndex((two) => same(one, two, strict, seen)); return at >= 0 && rest.splice(at, 1) });
-  }
-  const keys = (o) => [...Object.keys(o),
-    ...(strict ? Object.getOwnPropertySymbols(o).filter((k) => Object.prototype.propertyIsEnumerable.call(o, k)) : [])];
-  const mine = keys(a);
-  return a.length === b.length && mine.length === keys(b).length
-    && mine.every((key) => Object.prototype.hasOwnProperty.call(b, key) && same(a[key], b[key], strict, seen));
-};
+""" + SAME_VALUES + r"""
 const fail = (message, facts) => { throw message instanceof Error ? message : new AssertionError({ ...facts, message }) };
 const assert = (value, message) => { if (!value) fail(message, { actual: value, expected: true, operator: "==" }) };
 const compare = (operator, test) => (actual, expected, message) => { if (!test(actual, expected)) fail(message, { actual, expected, operator }) };
@@ -55722,6 +55720,8 @@ def entry_of_package(folder, subpath, conditions):
         if not found.startswith("./") or {"..", "node_modules"} & {*found[2:].split("/")}:
             raise PackageFault(f"its package.json exports {found!r}, which leads out of it")
         tries = [found]
+    elif os.path.isfile(os.path.join(folder, subpath, "package.json")) and subpath != ".":
+        return entry_of_package(os.path.join(folder, subpath), ".", conditions)
     elif subpath != ".":
         tries = [subpath + end for end in _PACKAGE_ENDS]
     else:
@@ -55732,8 +55732,9 @@ def entry_of_package(folder, subpath, conditions):
         path = os.path.join(folder, one)
         if os.path.isfile(path):
             return path
-    raise PackageFault("it has only types: write import type" if "types" in facts or "typings" in facts else
-                       "it has no file " + (tries[0] if len(tries) == 1 else "that could be its entry"))
+    raise PackageFault("it has no file " + tries[0] if exports is not None or subpath != "." else
+                       "it has only types: write import type" if "types" in facts or "typings" in facts else
+                       "it has no file that could be its entry")
 
 
 def import_target(scope, specifier, conditions):
@@ -55788,9 +55789,17 @@ def _folders_above(path):
 
 
 def project_of(folder, path):
-    """The folder that files of a package must stay in: the one whose node_modules it was found in."""
+    """The folder that files of a package must stay in: the one whose node_modules it was found in, or if that
+    is part of a workspace (of npm, pnpm or yarn), all of that."""
     head, found, _ = path.partition(os.sep + "node_modules" + os.sep)
-    return head if found else folder
+    project = head if found else folder
+    above = head
+    while not (os.path.isfile(os.path.join(above, "pnpm-workspace.yaml"))
+               or "workspaces" in package_json(above)):
+        above, below = os.path.dirname(above), above
+        if above == below:
+            return project
+    return above
 
 
 def is_spelled_so(folder, parts):
@@ -55812,6 +55821,9 @@ def find_in_packages(folder, specifier, referrer, conditions):
     wrong = f"cannot import {json.dumps(specifier)} from {referrer}: "
     if specifier.startswith(("./", "../")) or specifier in (".", ".."):
         base = os.path.join(os.path.dirname(os.path.join(folder, referrer)), specifier)
+        if referrer.startswith("../") and not is_in_packages(referrer):     # in the workspace: as in scripts
+            base = os.path.join(os.path.dirname(base), complete_import(os.path.dirname(base),
+                                                                       os.path.basename(base)))
         found = next((base + end for end in _PACKAGE_ENDS if os.path.isfile(base + end)), None)
         if found is None and os.path.isdir(base):
             try:
@@ -55933,7 +55945,7 @@ def refuse_twin(path):
 
 def load_import(folder, specifier, referrer, kind):
     """(path or None, name, text or bytes) of what an import or a require asks for; raises HostError."""
-    from_package = is_in_packages(referrer) or referrer.startswith("node:")
+    from_package = is_in_packages(referrer) or referrer.startswith(("node:", "../"))
     if (specifier.startswith(("./", "../")) or specifier in (".", "..")) and not from_package:
         path, name = find_import(folder, specifier, referrer)
         source = read_import(path, specifier, referrer, kind)
@@ -56397,7 +56409,10 @@ class ScriptHost:
         self._warned = set()
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
+        self.own_imports = {}           # those that are not in packages
         self.uses = frozenset()         # those that were imported while it was loaded
+        #: While it is loaded: (what imports, specifier, type) -> what it got. Packages name files many times.
+        self.found = {}
         self.absorbed = set()           # names of scripts that it makes its modules
         self.slow_from = time.monotonic() + PATIENCE_SECONDS
         self.sources = {name: source}   # name -> text, of this script and what it imports
@@ -56413,15 +56428,22 @@ class ScriptHost:
 
     def load_module(self, specifier, referrer, kind):
         """(name, text) of an imported file inside the scripts folder; raises HostError."""
+        key = posixpath.dirname(referrer) if is_in_packages(referrer) else referrer, specifier, kind
+        if self.found is not None and key in self.found:
+            return self.found[key]
         path, name, source = load_import(self.app.folder, specifier, referrer, kind)
+        if self.found is not None:
+            self.found[key] = name, source
         if path is not None:
             if not self.live:
                 self.app.take_as_module(self, name)
                 if self.slow_from < time.monotonic() and is_in_packages(name):
                     self.slow_from = math.inf
-                    self.console("info", f"{name} and more of its packages are being compiled, which takes "
+                    self.console("info", f"{name} and more of its packages are being loaded, which takes "
                                          "a while")
             self.imports[path] = file_stamp(path)
+            if not is_in_packages(name):
+                self.own_imports[path] = self.imports[path]
             if isinstance(source, str):
                 self.sources[name] = source
         return name, source
@@ -56731,7 +56753,7 @@ class ScriptHost:
         init = self.realm.lookup("init")
         if init is not None:
             self.realm.run(init, self.context("init"), timeout=self.app.load_timeout, convert=ignore_result)
-        self.uses = frozenset(map(str, self.imports))
+        self.uses, self.found = frozenset(map(str, self.imports)), None
 
     def retire(self):
         """Stops timers, once the calls that still run have ended."""
@@ -56870,7 +56892,7 @@ class Application:
         self._stamps = {}
         self._absent = {}               # name of a file that is gone or empty -> (since when, its stamp)
         self.unsure = 0.0              # since when there are files that are about to change, or 0
-        self._imports = {}
+        self._imports, self._own_imports, self._packages_due = {}, {}, -math.inf
         self._lock = threading.RLock()
         self._loading, self._tasks, self._task_thread = threading.Lock(), queue.SimpleQueue(), None
         #: `later(seconds, function)` of a server that is there to go on with calls that wait for a promise;
@@ -57000,7 +57022,8 @@ class Application:
                 | {name for name, path in files.items() if os.path.islink(path)}
             loaded = self._load_together(files, gone)
             for name in gone:
-                for table in (self.failures, self.troubles, self._files, self._imports, self._stamps):
+                for table in (self.failures, self.troubles, self._files, self._imports, self._own_imports,
+                              self._stamps):
                     table.pop(name, None)
             if self.live is not None:
                 for name in touched:
@@ -57071,6 +57094,7 @@ class Application:
             failure = LoadFailure(name, f"{name}: {error}")
         finally:
             self._imports[name] = host.imports if host is not None else {}
+            self._own_imports[name] = host.own_imports if host is not None else {}
         failure.guards = self._would_guard(path, host)
         if host is not None:
             failure.blockers = host.blockers
@@ -57474,6 +57498,9 @@ class Application:
         files = self.script_files()
         renewed = self._read_settings()
         gone, changed, unsure = [], {}, renewed is None
+        table = self._own_imports
+        if not patience or time.monotonic() > self._packages_due:
+            table, self._packages_due = self._imports, time.monotonic() + PACKAGES_INTERVAL
         for name in [name for name in list(self._stamps) if name not in files]:
             if self._is_meant(name, True, patience):
                 gone.append(name)
@@ -57481,7 +57508,7 @@ class Application:
                 unsure = True
         for name, path in files.items():
             stamp = file_stamp(path)
-            imported = self._changed_import(name)
+            imported = self._changed_import(table.get(name, {}))
             empty = stamp is not None and not stamp[1] and name in self.hosts
             if not self._is_meant(name, empty and stamp, patience):
                 unsure = True
@@ -57564,9 +57591,10 @@ class Application:
             self.live.look_at_files(complete=True)
         return [*changed, *gone]
 
-    def _changed_import(self, name):
+    @staticmethod
+    def _changed_import(imports):
         """The stamp of a file that a script imports and that is not what it was, or None."""
-        for path, known in self._imports.get(name, {}).items():
+        for path, known in imports.items():
             stamp = file_stamp(path)
             if stamp != known:
                 return stamp or (0, 0, 0)
@@ -69706,7 +69734,7 @@ test("an empty text is refused", async () => {
 
 # -- Starters: in TypeScript -------------------------------------------------------------
 
-#: The page of the poll in TypeScript: JSX in its script, and a script of its own.
+#: The page of the poll in TypeScript: JSX in its script. The script in the page becomes one of its own.
 POLL_PAGE = """\
 
 // Elements become HTML on the server, with every text escaped. public/page.ts is what happens in the browser.
@@ -69735,52 +69763,6 @@ function Page({ title, choices }: { title: string; choices: string[] }) {
   );
 }
 """
-POLL_SCRIPT = """\
-// What happens in the browser: it gets this file as JavaScript, with every statement on its line.
-
-const find = (id: string) => document.getElementById(id) as HTMLElement;
-const buttons = [...document.querySelectorAll<HTMLButtonElement>(".options button")];
-
-// Brings the poll up to date. style.css makes bars of the buttons.
-function show({ votes }: { votes: Record<string, number> }) {
-  const total = buttons.reduce((sum, { name }) => sum + votes[name], 0);
-  for (const button of buttons) {
-    button.value = String(votes[button.name]);
-    button.style.setProperty("--part", String(total && votes[button.name] / total));
-  }
-}
-
-// A vote goes to the server as a form. The answer comes over the stream, to everybody.
-for (const button of buttons) {
-  button.onclick = async () => {
-    const form = new URLSearchParams({ choice: button.name });
-    const response = await fetch("/poll/vote", { method: "POST", body: form });
-    find("answer").textContent = response.ok ? "" : response.status < 500 ? await response.text()
-      : "The script failed. The terminal says where.";
-  };
-}
-
-function report(state: "live" | "waiting", text: string) {
-  find("status").dataset.state = state;
-  find("status").textContent = text;
-}
-
-// The stream: an EventSource that connects again when it was cut. Then something may have been missed, so the page asks
-// how things stand; what was asked earlier may arrive later, and shall not hide what is newer.
-let turn = 0;
-const source = new EventSource("/poll/events");
-source.onmessage = (event: MessageEvent<string>) => {
-  turn += 1;
-  show(JSON.parse(event.data));
-};
-source.onerror = () => report("waiting", "Connection lost, trying again…");
-source.onopen = async () => {
-  report("live", "Live");
-  const mine = ++turn;
-  const found = await (await fetch("/poll")).json();
-  if (mine === turn) show(found);
-};
-"""
 
 #: What the starters need so that TypeScript has nothing to say about them, even if it is strict: the text of
 #: the JavaScript, and that with types.
@@ -69792,7 +69774,22 @@ STARTER_TYPES = {
         ('routeRegistry.registerRoute("/poll", "showPoll");',
          'routeRegistry.registerRoute("/", () => <Page title={QUESTION} choices={Object.keys(votes)} />);\n'
          'routeRegistry.registerRoute("/poll", showPoll);'),
-        ('"vote", "POST"', 'vote, "POST"'), ("(choice) =>", "(choice: string) =>")),
+        ('"vote", "POST"', 'vote, "POST"'), ("(choice) =>", "(choice: string) =>"),
+        ('import { SharedEventSource } from "/engine/stream.js";',
+         "// What happens in the browser, which gets this file as JavaScript: every line is where it is."),
+        ("(id) => document.getElementById(id)", "(id: string) => document.getElementById(id) as HTMLElement"),
+        ("buttons = new Map()", "buttons = new Map<string, HTMLButtonElement>()"),
+        ("// Draws the poll, or brings it up to date.", "// Brings the poll up to date."),
+        ("show({ question, votes })", "show({ votes }: { votes: Record<string, number> })"),
+        ('      $("question").textContent = question;\n', ""), ("makeButton(choice))", "findButton(choice))"),
+        ("buttons.get(choice)", "buttons.get(choice)!"), ("value = count", "value = String(count)"),
+        ("total ? count / total : 0", "String(total && count / total)"),
+        ("makeButton(choice)", "findButton(choice: string)"),
+        ('document.createElement("button");\n      button.textContent = choice;',
+         "document.getElementsByName(choice)[0] as HTMLButtonElement;"),
+        ('      $("choices").append(button);\n', ""), ("vote(choice) {", "vote(choice: string) {"),
+        ("(state, text)", "(state: string, text: string)"), ("new SharedEventSource", "new EventSource"),
+        ("whose connection is shared by all tabs, and opened", "whose connection is opened")),
     "quiz": (
         ("const players = new Map(); // by id: { name, score, choice, points }",
          "type Player = { name: string; score: number; choice: number | null; points: number };\n"
@@ -69824,19 +69821,19 @@ def in_typescript(kind, files):
     """The files of a starter in TypeScript, by path."""
     found = {}
     for name, text in files.items():
-        if name.endswith(".js"):
+        if name.endswith(".js") or kind == "poll":
             script = f"{kind}.tsx" if kind == "poll" else f"{kind}.ts"
-            name = script if name == f"{kind}.js" else name[:-2] + "ts"
+            name = script if name == f"{kind}.js" else re.sub(r"\.js$", ".ts", name)
             text = text.replace(f"{kind}.js", script)
             text = _TYPED_BY_COMMENT.sub(lambda match: (f"// {match[1]}\n" if match[1] else "")
-                                         + f"{match[3]}: {match[2]}) {{", text)
+                                     + f"{match[3]}: {match[2]}) {{", text)
             for plain, typed in STARTER_TYPES[kind]:
                 text = text.replace(plain, typed, 1)
         found[name] = text
     if kind == "poll":
-        del found["public/index.html"]
         found["poll.tsx"] += POLL_PAGE
-        found["public/page.ts"] = POLL_SCRIPT
+        script = found.pop("public/index.html").split('<script type="module">\n')[1].split("  </script>")[0]
+        found["public/page.ts"] = textwrap.dedent(script)
     return found
 
 
@@ -71049,7 +71046,7 @@ TEST_PRELUDE = r"""
   "use strict";
   const host = globalThis.__tests;
   delete globalThis.__tests;
-
+""" + SAME_VALUES + r"""
   // -- Showing values
 
   const FLAT = 60; // characters that an object or array may take in one line
@@ -71087,40 +71084,11 @@ TEST_PRELUDE = r"""
     return block(name === "Object" ? "{" : `${name} {`, keys, "}");
   }
 
-  const ownKeys = (value) =>
-    Reflect.ownKeys(value).filter((key) => Object.prototype.propertyIsEnumerable.call(value, key));
-
   // Two values line by line. Texts of several lines are shown by line, with their line breaks.
   function difference(actual, expected) {
     const lines = (value) => typeof value === "string" && value.includes("\n")
       ? value.split(/(?<=\n)/).map((line) => show(line)).join("\n") : show(value);
     return host.diff(lines(actual), lines(expected));
-  }
-
-  // -- Comparing values
-
-  function same(a, b, pairs = []) {
-    if (Object.is(a, b)) return true;
-    if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
-    if (pairs.some(([x, y]) => x === a && y === b)) return true;
-    if (Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return false;
-    const equal = (x, y) => same(x, y, [...pairs, [a, b]]);
-    if (a instanceof Date && !Object.is(a.getTime(), b.getTime())) return false;
-    if (a instanceof RegExp && String(a) !== String(b)) return false;
-    if (a instanceof Error && (a.name !== b.name || a.message !== b.message)) return false;
-    const primitive = a instanceof Number || a instanceof String || a instanceof Boolean;
-    if (primitive && !Object.is(a.valueOf(), b.valueOf())) return false;
-    if (a instanceof Set) {
-      return a.size === b.size && [...a].every((x) => b.has(x) || [...b].some((y) => equal(x, y)));
-    }
-    if (a instanceof Map) {
-      return a.size === b.size && [...a].every(([key, x]) => b.has(key) ? equal(x, b.get(key))
-        : [...b].some(([other, y]) => equal(key, other) && equal(x, y)));
-    }
-    if (Array.isArray(a) && a.length !== b.length) return false;
-    const keys = ownKeys(a);
-    return keys.length === ownKeys(b).length && keys.every((key) => Object.hasOwn(b, key)
-      && equal(a[key], b[key]));
   }
 
   // -- assert
