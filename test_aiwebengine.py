@@ -682,7 +682,7 @@ RECORDED = {
     "broken": """
         0ca0 8ea1 b1d3 ae10 0147 9fd6 08ce 0f87 941c a3d6 7751 5959 593d dac4 1383 1c16 feb3 810b 1346 939b
         f0d9 7181 d292 d6ba 51a8 13d9 0d15 bd52 61cd 620f be0f 551a e7b4 9ec8 df18 9905 aa26 8625 7589 c9eb
-        ed26 4d58 acad 13c5 1c9c 6654 2364 2aca 0fc0 28f1 0c10 0ff8 b3ea 9e0d a373 81e9 d867 a6f5 9f78 eddb
+        ed26 4d58 acad 13c5 1c9c 6654 2364 2aca 0fc0 28f1 18a6 0ff8 b3ea 9e0d a373 81e9 d867 a6f5 9f78 eddb
         7803 58b3 0513 2944""",
     "values": """
         1e4e 1096 da04 51e9 15bd 5217 a75a e4ed 45df abae 39b6 6e82 2652 5fe1 15c9 bee9 2e5b b6d2 ae8f 0fc0
