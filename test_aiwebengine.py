@@ -682,7 +682,7 @@ RECORDED = {
     "broken": """
         0ca0 8ea1 b1d3 ae10 0147 9fd6 08ce 0f87 941c a3d6 7751 5959 593d dac4 1383 1c16 feb3 810b 1346 939b
         f0d9 7181 d292 d6ba 51a8 13d9 0d15 bd52 61cd 620f be0f 551a e7b4 9ec8 df18 9905 aa26 8625 7589 c9eb
-        ed26 4d58 acad 13c5 1c9c 6654 2364 2aca 0fc0 28f1 0c10 0ff8 b3ea 9e0d a373 81e9 d867 a6f5 9f78 eddb
+        ed26 4d58 acad 13c5 1c9c 6654 2364 2aca 0fc0 28f1 18a6 0ff8 b3ea 9e0d a373 81e9 d867 a6f5 9f78 eddb
         7803 58b3 0513 2944""",
     "values": """
         1e4e 1096 da04 51e9 15bd 5217 a75a e4ed 45df abae 39b6 6e82 2652 5fe1 15c9 bee9 2e5b b6d2 ae8f 0fc0
@@ -4037,6 +4037,26 @@ class KeptRowTest(Case):
         text = aiwebengine.dump_python(aiwebengine.compile_script(f"f = {self.WRITING}", "a.js", keep_tree=True))
         for row in "a_1.items[0]", "a_1.items[z_1]", "a_1.items[z_1 - 1]", "b_1.items[0]":
             self.assertIn(f"({row} :=", text)
+
+    def test_an_array_whose_element_changes_is_found_once_before_the_element_is_read(self):
+        evaluate = aiwebengine.Realm().evaluate
+        self.assertEqual(evaluate("""let asked = 0; (a => { for (let y = 0; y < 2; y++) for (let x = 0; x < 2; x++) { a[y][x] += 1; a[y][x]-- } })(
+            Object.defineProperty([[1, 2], 0], 1, { get() { asked++; return [3, 4] } })); asked"""), 4)
+        for step in "a[1][x] += 1", "a[1][x]++", "a[1][x] -= -1":
+            self.assertEqual(evaluate(f"""JSON.stringify((a => {{ const old = a[1];
+                for (let x = 0; x < 3; x++) {step}; return [a, old] }})([[1], [2, {{ valueOf() {{ id().a[1] = [7, 8, 9]; return 5 }} }}, 3]]))"""
+                                      .replace("const old", "globalThis.id = () => ({ a }); const old")),
+                             "[[[1],[7,8,10]],[3,6,3]]")
+
+    def test_an_index_below_zero_is_compared_with_the_length_of_any_value(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""[undefined, { length: -3 }, [], "ab", new Uint8Array(1), { length: "q" }].map(a => {
+            let n = 0; try { for (let i = -1; i < a.length; i--) if (n++ > 3) break } catch (error) { return error.name } return n }).join()"""),
+                         "TypeError,0,5,5,5,0")
+
+    def test_elements_are_joined_up_to_the_length_that_the_array_had_and_by_their_own_texts(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""[[1, a => a.length = 1], ["b", a => a.push(9)]].map(([v, change]) => {
+            const a = [v, 2, 3]; return a.join({ toString() { change(a); return "-" } }) }).join() + [1234, "x"].toLocaleString()"""),
+                         "1--,b-2-31,234,x")
 
 
 class OnceTest(Case):
@@ -10356,6 +10376,13 @@ class PackageFormTest(ServerCase):
         self.assertEqual(kept.compiled(*source).lexical, [])
         self.assertIsNone(kept.folder)
 
+    def test_compiled_packages_that_cannot_be_written_leave_nothing_behind(self):
+        kept, folder = aiwebengine.KeptCode(), self.enterTemporary()
+        kept.wanted = folder
+        with mock.patch.object(aiwebengine.os, "replace", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+            self.assertEqual(kept.compiled("1", "node_modules/x.js", aiwebengine.compile_script).lexical, [])
+        self.assertEqual(os.listdir(folder), [])
+
     def test_the_oldest_compiled_packages_go_when_there_are_too_many(self):
         kept, folder = aiwebengine.KeptCode(), pathlib.Path(self.enterTemporary())
         for age in range(4):
@@ -10365,6 +10392,27 @@ class PackageFormTest(ServerCase):
         with mock.patch.object(aiwebengine, "MAX_KEPT_CODE", 100):
             kept.open()
         self.assertEqual(sorted(os.listdir(folder)), ["0"])
+
+    def test_packages_of_a_workspace_are_imported_from_all_of_it_and_from_nowhere_else(self):
+        for marker, text in ("pnpm-workspace.yaml", "packages: ['*']"), ("package.json", '{"workspaces": ["*"]}'), ("none.json", ""):
+            folder = self.folder_of({
+                marker: text, "web/app.ts": "import tiny from 'tiny'; import { greet } from '@acme/ui'; console.log(tiny, greet({ name: 'x' }));",
+                "ui/package.json": '{"type": "module", "exports": "./src/index.ts"}', "ui/src/up.ts": "export const up = (x: string) => x.toUpperCase();",
+                "ui/src/index.ts": "import { up } from './up.js';\nexport const greet = (who: { name: string }) => up(who.name);",
+                "node_modules/.pnpm/tiny@1/node_modules/tiny/index.js": "module.exports = 'tiny ' + require('dep')",
+                "node_modules/.pnpm/dep@1/node_modules/dep/index.js": "module.exports = 'dep'"})
+            for link, target in (("web/node_modules/tiny", "node_modules/.pnpm/tiny@1/node_modules/tiny"), ("web/node_modules/@acme/ui", "ui"),
+                                 ("node_modules/.pnpm/tiny@1/node_modules/dep", "node_modules/.pnpm/dep@1/node_modules/dep")):
+                (folder / link).parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    os.symlink(folder / target, folder / link, target_is_directory=True)
+                except OSError:
+                    self.skipTest(LEFT_OUT + "links cannot be made here")
+            output = io.StringIO()
+            app = aiwebengine.Application(folder / "web", aiwebengine.Log("debug", output, False))
+            self.addCleanup(app.close)
+            app.load_all()
+            self.assertIn(f"leads out of {(folder / 'web').resolve()}" if not text else "tiny dep X", output.getvalue())
 
     def test_reading_and_compiling_take_none_of_the_time_of_a_script(self):
         aside, read, write = {}, aiwebengine.read_import, aiwebengine.Log.write
@@ -10407,6 +10455,8 @@ class PackageFormTest(ServerCase):
                                            "@s/p/lib/b.mjs": value + "'b'"}, "@s/p/b", "b"),
                 ("a pattern with an ending", {"p/package.json": {"exports": {"./*.js": "./x/*.js", "./*": "./y/*.js"}, "type": "module"},
                                               "p/x/a.js": value + "'xa'"}, "p/a.js", "xa"),
+                ("a folder with a package.json of its own", {"p/package.json": {"types": "x"}, "p/sub/package.json": {"main": "../lib/a.js"},
+                                                             "p/lib/a.js": "module.exports = 'sub'"}, "p/sub", "sub"),
                 ("a file without exports", {"p/package.json": {}, "p/lib/a.js": "module.exports = 'la'"}, "p/lib/a", "la"),
                 ("type module", {"p/package.json": {"type": "module"}, "p/index.js": "const x = 'm'; export { x as default }"}, "p", "m"),
                 ("json", {"p/package.json": {}, "p/a.json": [1]}, "p/a.json", [1])):
@@ -20240,6 +20290,23 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
 
 
 class ScriptModuleTest(ServerCase):
+
+    def test_files_of_packages_are_looked_at_once_in_a_second(self):
+        self.serve({"app.js": "import { x } from 'p'; import './lib/own.js'; routeRegistry.registerRoute('/x', () => x);", "lib/own.js": "",
+                    "node_modules/p/index.js": "exports.x = 'old'"}, reload=False)
+        app, looked, stamp = self.server.app, [], aiwebengine.file_stamp
+        before = time.monotonic()
+        app.refresh(1.0)
+        self.assertGreaterEqual(app._packages_due, before + 1)
+        app._packages_due = math.inf            # however slow this machine is
+        self.write(self.folder / "node_modules/p/index.js", "exports.x = 'new'")
+        os.utime(self.folder / "node_modules/p/index.js", (1e9, 1e9))
+        with mock.patch.object(aiwebengine, "file_stamp", lambda path: looked.append(os.path.basename(path)) or stamp(path)):
+            app.refresh(1.0)
+        self.assertEqual({"own.js", "index.js"} & {*looked}, {"own.js"})
+        app._packages_due = 0.0
+        self.assertEqual(app.refresh(1.0), ["app.js"])
+        self.assertEqual(self.get("/x")[2], "new")
 
     @needs(hasattr(os, "mkfifo"), "named pipes and devices")
     def test_only_ordinary_files_are_read_and_nothing_waits_for_another(self):
