@@ -10383,6 +10383,17 @@ class PackageFormTest(ServerCase):
             self.assertEqual(kept.compiled("1", "node_modules/x.js", aiwebengine.compile_script).lexical, [])
         self.assertEqual(os.listdir(folder), [])
 
+    @needs(sys.version_info >= (3, 11), "code that knows columns")
+    def test_code_without_columns_is_kept_apart(self):
+        kept = aiwebengine.KeptCode()
+        kept.wanted = self.enterTemporary()
+        kept.open()
+        code = "import sys, aiwebengine; kept = aiwebengine.KeptCode(); kept.wanted = sys.argv[1]; kept.open(); print(kept.engine)"
+        other = subprocess.run([sys.executable, "-X", "no_debug_ranges", "-c", code, kept.folder], capture_output=True,
+                               encoding="utf-8", cwd=MODULE.parent, timeout=STUCK)
+        self.assertEqual(other.stdout[:20], kept.engine[:20], other.stderr)
+        self.assertNotEqual(other.stdout.strip(), kept.engine)
+
     def test_the_oldest_compiled_packages_go_when_there_are_too_many(self):
         kept, folder = aiwebengine.KeptCode(), pathlib.Path(self.enterTemporary())
         for age in range(4):
