@@ -26148,6 +26148,7 @@ class Growth:
                     rest_first = first
                 elif rest_first is not None:
                     rest_first = merge_ranges(first + rest_first)
+                rest_first = self.before_looks(item, rest_first)
             return rest
         if kind is Choice:
             return few_products([p for option in node.options
@@ -26162,6 +26163,15 @@ class Growth:
         if kind is Loop and node.maximum != 0:
             return self.loop_steps(node, rest, rest_first)
         return rest
+
+    @staticmethod
+    def before_looks(item, rest_first):
+        """`rest_first` with what the loops of lookaheads in an item read before its own characters."""
+        for look in tree_nodes(item):
+            if type(look) is Look and look.ahead and any(type(each) is Loop for each in tree_nodes(look)):
+                first, nullable = first_ranges(look.body)
+                rest_first = None if nullable or rest_first is None else merge_ranges([*first, *rest_first])
+        return rest_first
 
     def loop_steps(self, node, rest, rest_first):
         decided = rest_first is not None and not ranges_meet(first_ranges(node.body)[0], rest_first)

@@ -7766,7 +7766,8 @@ class GrowthTest(Case):
 
     def test_loops_multiply_where_a_character_may_belong_to_either(self):
         for source, degree in {"^a*b*c": 1, "^a*a*b": 2, "^[ab]*b*c": 2, "a*b": 2, "^a*b?a*c": 2, "^a*ba*c": 1, "^(?:a*|b*)a*": 2,
-                               "^a*b?c?a*": 2, "^a*b?ca*": 1, "^(a*)b?(?:c|a*)": 2, "^abc": 0, "abc": 1}.items():
+                               "^a*b?c?a*": 2, "^a*b?ca*": 1, "^(a*)b?(?:c|a*)": 2, "^abc": 0, "abc": 1,
+                               "^a*(?=a*b)c": 2, "^a*(?:(?!a*b)c)": 2, "^a*(?=b*a)c": 2, "^a*(?=c*b)c": 1, "^a*(?=ab)c": 1, "^(?=a*b)a*c": 1}.items():
             with self.subTest(source):
                 pattern = aiwebengine.compile_pattern(source, "")
                 pattern.prepare()
