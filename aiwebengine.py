@@ -135,7 +135,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         68
           Proxy                                                                          268
           Global functions and values                                                     93
-    12  Regular expressions                                                            3,459
+    12  Regular expressions                                                            3,469
           Unicode properties                                                             382
           Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          35
@@ -144,7 +144,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: equivalent trees that either machine likes better                       37
           RegExp: the parser of patterns                                                 578
           RegExp: patterns for Python's `re`                                             140
-          RegExp: how many steps a pattern can take                                      466
+          RegExp: how many steps a pattern can take                                      476
           RegExp: the threaded matcher                                                   522
           RegExp: compiled patterns                                                      329
           RegExp objects                                                                 130
