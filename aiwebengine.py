@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,272
+    10  Code generator                                                                 5,275
           Nodes of Python                                                                219
           Functions and their variables                                                  590
           Statements                                                                     215
@@ -74,7 +74,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members as targets                                                             100
           Questions about nodes                                                          269
           Compiling a source text                                                        535
-          Keeping compiled packages                                                      121
+          Keeping compiled packages                                                      124
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,346
           Helpers shared by the built-ins                                                 92
@@ -192,13 +192,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,607
+    15  Realm, jobs and timers                                                         5,618
           Helpers of generated code: any realm                                           388
           Helpers of generated code: one realm                                           293
           Helpers of generated code: shortcuts                                           769
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        677
+          Modules                                                                        688
           Freeing in slices                                                              185
           Deadlines                                                                      530
           Values for a reader that chooses                                               102
@@ -266,20 +266,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,190
+    20  Scripts: loading and hot reload                                                4,222
           Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               82
           Calls                                                                          239
           Routes                                                                         206
           Modules of node                                                                750
-          Packages                                                                       261
+          Packages                                                                       275
           Imported files                                                                 138
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
-          One script                                                                     447
-          All scripts                                                                    777
+          One script                                                                     457
+          All scripts                                                                    783
           Files of scripts                                                               149
           Live pages                                                                     201
     21  HTTP server                                                                    4,743
@@ -14985,7 +14985,10 @@ class KeptCode:
             draft = f"{path}.{os.getpid()}.{threading.get_ident()}"
             with open(draft, "xb", opener=lambda *facts: os.open(*facts, 0o600)) as file:
                 file.write(hashlib.sha256(data).digest() + data)
-            os.replace(draft, path)
+            try:
+                os.replace(draft, path)
+            except OSError:             # on Windows while somebody reads the one that is there
+                os.unlink(draft)
         return compiled
 
     @staticmethod
@@ -37140,8 +37143,14 @@ _GIVEN_NAMES = {"process": ('require("node:process")', 'import process from "nod
                                  'import { setImmediate } from "node:timers"'),
                 "require": (None, 'import { createRequire as _r } from "node:module"; '
                                   "const require = _r(import.meta.url)")}
-_GIVEN = LatePattern(r"(?<![.\w$])(?:require(?=\([\"'])|(?:" + "|".join(list(_GIVEN_NAMES)[:-1])
-                     + r")\b(?!\s*:))")
+#: One pattern for each, which begins with its name, because that is what Python finds fast.
+_GIVEN = {name: LatePattern(rf"{name}(?<![.\w$]{name})" + (r"(?=\([\"'])" if name == "require" else
+                                                           r"\b(?!\s*:)")) for name in _GIVEN_NAMES}
+
+
+def given_names(source):
+    """Which of these names a text uses, as far as one sees."""
+    return [name for name, pattern in _GIVEN.items() if pattern.search(source)]
 
 
 def compile_common_js(source, filename):
@@ -37275,7 +37284,7 @@ class ModuleMap:
             return self.modules[key]
         if key == name:
             return self.parse(name, source, fresh)
-        return self.ready(key, {"default": Cell(self.value_of_file(source, kind))})
+        return self.ready(key, {"default": Cell(self.value_of_file(name, source, kind))})
 
     def ready(self, key, cells):
         """Adds a module that has its values already."""
@@ -37285,10 +37294,14 @@ class ModuleMap:
         module.state = "done"
         return module
 
-    def value_of_file(self, source, kind):
+    def value_of_file(self, name, source, kind):
         """What a file is to a script that imports it as JSON, text or bytes."""
         if kind == "json":
-            return self.realm.parse_json(source)
+            try:
+                return self.realm.parse_json(source)
+            except JSNativeError as error:
+                error.message = f"{name}: {error.message}"
+                raise
         if kind == "text":
             return utf16(source)
         data = source if isinstance(source, bytes) else source.encode()
@@ -37325,7 +37338,7 @@ class ModuleMap:
                            ("loaded", False)):
             module.put(key, value)
         require = self.require_function(name)
-        used = _GIVEN.findall(source)
+        used = given_names(source)
         given = {name: code for name, (code, _) in _GIVEN_NAMES.items() if code and name in used}
         if name.startswith("node:"):
             given = {"native": "null"}
@@ -37336,6 +37349,7 @@ class ModuleMap:
                "__filename, __dirname) {"      # a module may declare the names that are given outside of it
         try:
             with realm.uncounted():
+                self.reading = name
                 compiled = realm.compile(f"{head}\n{source}\n}} }})", name, compile_common_js)
             function = call(realm.run_script(compiled), undefined, require,
                             self.native() if "native" in given else undefined)
@@ -37418,7 +37432,7 @@ class ModuleMap:
         self.reading = name
         if "node_modules/" not in name:
             return compile_file(source, name, compile_module)
-        given = sorted({*_GIVEN.findall(source)})
+        given = sorted(given_names(source))
         while True:
             head = "".join(_GIVEN_NAMES[word][1] + "; " for word in given)
             try:
@@ -53754,6 +53768,8 @@ PACE_FADING = 0.9
 #: Seconds between two looks at the files, and how long a file must have rested to be read; after a look at
 #: one that has not rested, the next comes sooner.
 WATCH_INTERVAL = 0.05
+#: The same for the files of packages, which are many and seldom change.
+PACKAGES_INTERVAL = 1.0
 SETTLE_SECONDS = 0.05
 SOON_SECONDS = 0.01
 #: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
@@ -55711,6 +55727,8 @@ def entry_of_package(folder, subpath, conditions):
         if not found.startswith("./") or {"..", "node_modules"} & {*found[2:].split("/")}:
             raise PackageFault(f"its package.json exports {found!r}, which leads out of it")
         tries = [found]
+    elif os.path.isfile(os.path.join(folder, subpath, "package.json")) and subpath != ".":
+        return entry_of_package(os.path.join(folder, subpath), ".", conditions)
     elif subpath != ".":
         tries = [subpath + end for end in _PACKAGE_ENDS]
     else:
@@ -55721,8 +55739,9 @@ def entry_of_package(folder, subpath, conditions):
         path = os.path.join(folder, one)
         if os.path.isfile(path):
             return path
-    raise PackageFault("it has only types: write import type" if "types" in facts or "typings" in facts else
-                       "it has no file " + (tries[0] if len(tries) == 1 else "that could be its entry"))
+    raise PackageFault("it has no file " + tries[0] if exports is not None or subpath != "." else
+                       "it has only types: write import type" if "types" in facts or "typings" in facts else
+                       "it has no file that could be its entry")
 
 
 def import_target(scope, specifier, conditions):
@@ -55777,9 +55796,17 @@ def _folders_above(path):
 
 
 def project_of(folder, path):
-    """The folder that files of a package must stay in: the one whose node_modules it was found in."""
+    """The folder that files of a package must stay in: the one whose node_modules it was found in, or if that
+    is part of a workspace (of npm, pnpm or yarn), all of that."""
     head, found, _ = path.partition(os.sep + "node_modules" + os.sep)
-    return head if found else folder
+    project = head if found else folder
+    above = head
+    while not (os.path.isfile(os.path.join(above, "pnpm-workspace.yaml"))
+               or "workspaces" in package_json(above)):
+        above, below = os.path.dirname(above), above
+        if above == below:
+            return project
+    return above
 
 
 def is_spelled_so(folder, parts):
@@ -55801,6 +55828,9 @@ def find_in_packages(folder, specifier, referrer, conditions):
     wrong = f"cannot import {json.dumps(specifier)} from {referrer}: "
     if specifier.startswith(("./", "../")) or specifier in (".", ".."):
         base = os.path.join(os.path.dirname(os.path.join(folder, referrer)), specifier)
+        if referrer.startswith("../") and not is_in_packages(referrer):     # in the workspace: as in scripts
+            base = os.path.join(os.path.dirname(base), complete_import(os.path.dirname(base),
+                                                                       os.path.basename(base)))
         found = next((base + end for end in _PACKAGE_ENDS if os.path.isfile(base + end)), None)
         if found is None and os.path.isdir(base):
             try:
@@ -55922,7 +55952,7 @@ def refuse_twin(path):
 
 def load_import(folder, specifier, referrer, kind):
     """(path or None, name, text or bytes) of what an import or a require asks for; raises HostError."""
-    from_package = is_in_packages(referrer) or referrer.startswith("node:")
+    from_package = is_in_packages(referrer) or referrer.startswith(("node:", "../"))
     if (specifier.startswith(("./", "../")) or specifier in (".", "..")) and not from_package:
         path, name = find_import(folder, specifier, referrer)
         source = read_import(path, specifier, referrer, kind)
@@ -56386,7 +56416,10 @@ class ScriptHost:
         self._warned = set()
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
+        self.own_imports = {}           # those that are not in packages
         self.uses = frozenset()         # those that were imported while it was loaded
+        #: While it is loaded: (what imports, specifier, type) -> what it got. Packages name files many times.
+        self.found = {}
         self.absorbed = set()           # names of scripts that it makes its modules
         self.slow_from = time.monotonic() + PATIENCE_SECONDS
         self.sources = {name: source}   # name -> text, of this script and what it imports
@@ -56402,15 +56435,22 @@ class ScriptHost:
 
     def load_module(self, specifier, referrer, kind):
         """(name, text) of an imported file inside the scripts folder; raises HostError."""
+        key = posixpath.dirname(referrer) if is_in_packages(referrer) else referrer, specifier, kind
+        if self.found is not None and key in self.found:
+            return self.found[key]
         path, name, source = load_import(self.app.folder, specifier, referrer, kind)
+        if self.found is not None:
+            self.found[key] = name, source
         if path is not None:
             if not self.live:
                 self.app.take_as_module(self, name)
                 if self.slow_from < time.monotonic() and is_in_packages(name):
                     self.slow_from = math.inf
-                    self.console("info", f"{name} and more of its packages are being compiled, which takes "
+                    self.console("info", f"{name} and more of its packages are being loaded, which takes "
                                          "a while")
             self.imports[path] = file_stamp(path)
+            if not is_in_packages(name):
+                self.own_imports[path] = self.imports[path]
             if isinstance(source, str):
                 self.sources[name] = source
         return name, source
@@ -56720,7 +56760,7 @@ class ScriptHost:
         init = self.realm.lookup("init")
         if init is not None:
             self.realm.run(init, self.context("init"), timeout=self.app.load_timeout, convert=ignore_result)
-        self.uses = frozenset(map(str, self.imports))
+        self.uses, self.found = frozenset(map(str, self.imports)), None
 
     def retire(self):
         """Stops timers, once the calls that still run have ended."""
@@ -56859,7 +56899,7 @@ class Application:
         self._stamps = {}
         self._absent = {}               # name of a file that is gone or empty -> (since when, its stamp)
         self.unsure = 0.0              # since when there are files that are about to change, or 0
-        self._imports = {}
+        self._imports, self._own_imports, self._packages_due = {}, {}, -math.inf
         self._lock = threading.RLock()
         self._loading, self._tasks, self._task_thread = threading.Lock(), queue.SimpleQueue(), None
         #: `later(seconds, function)` of a server that is there to go on with calls that wait for a promise;
@@ -56989,7 +57029,8 @@ class Application:
                 | {name for name, path in files.items() if os.path.islink(path)}
             loaded = self._load_together(files, gone)
             for name in gone:
-                for table in (self.failures, self.troubles, self._files, self._imports, self._stamps):
+                for table in (self.failures, self.troubles, self._files, self._imports, self._own_imports,
+                              self._stamps):
                     table.pop(name, None)
             if self.live is not None:
                 for name in touched:
@@ -57060,6 +57101,7 @@ class Application:
             failure = LoadFailure(name, f"{name}: {error}")
         finally:
             self._imports[name] = host.imports if host is not None else {}
+            self._own_imports[name] = host.own_imports if host is not None else {}
         failure.guards = self._would_guard(path, host)
         if host is not None:
             failure.blockers = host.blockers
@@ -57463,6 +57505,9 @@ class Application:
         files = self.script_files()
         renewed = self._read_settings()
         gone, changed, unsure = [], {}, renewed is None
+        table = self._own_imports
+        if not patience or time.monotonic() > self._packages_due:
+            table, self._packages_due = self._imports, time.monotonic() + PACKAGES_INTERVAL
         for name in [name for name in list(self._stamps) if name not in files]:
             if self._is_meant(name, True, patience):
                 gone.append(name)
@@ -57470,7 +57515,7 @@ class Application:
                 unsure = True
         for name, path in files.items():
             stamp = file_stamp(path)
-            imported = self._changed_import(name)
+            imported = self._changed_import(table.get(name, {}))
             empty = stamp is not None and not stamp[1] and name in self.hosts
             if not self._is_meant(name, empty and stamp, patience):
                 unsure = True
@@ -57553,9 +57598,10 @@ class Application:
             self.live.look_at_files(complete=True)
         return [*changed, *gone]
 
-    def _changed_import(self, name):
+    @staticmethod
+    def _changed_import(imports):
         """The stamp of a file that a script imports and that is not what it was, or None."""
-        for path, known in self._imports.get(name, {}).items():
+        for path, known in imports.items():
             stamp = file_stamp(path)
             if stamp != known:
                 return stamp or (0, 0, 0)

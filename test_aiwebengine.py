@@ -661,7 +661,12 @@ RECORDED = {
         5743 2200 14c6 9da9 3683 5d41 7b9c d2ba bddf dafe a753 bddf 1ca1 3069 7144 7d2e 7b76 89da 500f d6f0
         270a 4463 20ba a294 3ea6 862e 5907 848c 6eb2 0d23 f09f c3e6 b176 8928 b318 11ec 9c34 f5a5 cd70 b444
         6a04 77f4 b444 cdae 4e39 335f 57df 7f46 47be 1a51 53f2 aa46 4a85 2b22 0c97 5267 654b 07ea 2c27 885d
-        1c6e 6270 e121 da99 2d27 34d4""",
+        1c6e 6270 e121 da99 2d27 34d4 7afd a5cd 2504 21b0 b67a ea78 21b0 db05 073d be27 9b33 8c6d 542b 3782
+        409c 6bb3 c06a 71e2 ff18 c441 3813 33a3 bb33 bb33 92ee 5458 2cbc 7b97 c9eb b4c7 5458 6dc4 9b89 0ae2
+        fd39 bb4c cdaa 5458 bc53 566e 566e 21b0 246d aaae d791 ff9e 35ed 566e d1ba a534 95b8 a651 d49e bd48
+        fe78 07b6 ea3a 566e 4a1e d16d 5458 9b99 a967 e5a2 c228 eec6 0ab8 c8bf 36aa 54bf b8b1 8cfa 8e91 b7dd
+        6fdb 588e 2a45 d494 9237 a709 0201 76d8 32aa 5acb 0884 5992 96eb d6a6 21b0 0e10 950d ca57 7f6c f5ad
+        d870 d50d 4911 5b96""",
     "inspection": """
         cb2e 2a03 f109 e55b bf0b d9e6 4cef ea58 e11b 5716 450d bf64 61ea 0206 7a5b d8fb 627d 4570 b60f 17a9
         4124 ce0c a6f5 e80e cb14 7bd4 2da5 c190 ce2a bb07 1f38 1f1f a5fb d9a6 ef19 a6cc a905 fe94 f674 f220
@@ -677,7 +682,7 @@ RECORDED = {
     "broken": """
         0ca0 8ea1 b1d3 ae10 0147 9fd6 08ce 0f87 941c a3d6 7751 5959 593d dac4 1383 1c16 feb3 810b 1346 939b
         f0d9 7181 d292 d6ba 51a8 13d9 0d15 bd52 61cd 620f be0f 551a e7b4 9ec8 df18 9905 aa26 8625 7589 c9eb
-        ed26 4d58 acad 13c5 1c9c 6654 2364 2aca 0fc0 28f1 0c10 0ff8 b3ea 9e0d a373 81e9 d867 a6f5 9f78 eddb
+        ed26 4d58 acad 13c5 1c9c 6654 2364 2aca 0fc0 28f1 18a6 0ff8 b3ea 9e0d a373 81e9 d867 a6f5 9f78 eddb
         7803 58b3 0513 2944""",
     "values": """
         1e4e 1096 da04 51e9 15bd 5217 a75a e4ed 45df abae 39b6 6e82 2652 5fe1 15c9 bee9 2e5b b6d2 ae8f 0fc0
@@ -7413,7 +7418,7 @@ eval("var y\ny = 5"), thrown(() => eval("x\n=>\n1")))
         script = r"""
             const vm = require("vm"), { prelude, outcome, cases, needs } = JSON.parse(require("fs").readFileSync(0, "utf8"));
             const web = { URL, URLSearchParams, AbortController, AbortSignal, Request, Response, Blob, TextEncoder, TextDecoder, btoa, atob, structuredClone, queueMicrotask,
-              setTimeout, clearTimeout, crypto, performance, DOMException };
+              setTimeout, clearTimeout, crypto, performance, DOMException, Headers, FormData, File: require("buffer").File, CryptoKey };
             process.on("unhandledRejection", () => {});
             const realms = cases.map((source) => {
               const realm = vm.createContext({ ...web });
@@ -10342,6 +10347,27 @@ class PackageFormTest(ServerCase):
             kept.open()
         self.assertEqual(sorted(os.listdir(folder)), ["0"])
 
+    def test_packages_of_a_workspace_are_imported_from_all_of_it_and_from_nowhere_else(self):
+        for marker, text in ("pnpm-workspace.yaml", "packages: ['*']"), ("package.json", '{"workspaces": ["*"]}'), ("none.json", ""):
+            folder = self.folder_of({
+                marker: text, "web/app.ts": "import tiny from 'tiny'; import { greet } from '@acme/ui'; console.log(tiny, greet({ name: 'x' }));",
+                "ui/package.json": '{"type": "module", "exports": "./src/index.ts"}', "ui/src/up.ts": "export const up = (x: string) => x.toUpperCase();",
+                "ui/src/index.ts": "import { up } from './up.js';\nexport const greet = (who: { name: string }) => up(who.name);",
+                "node_modules/.pnpm/tiny@1/node_modules/tiny/index.js": "module.exports = 'tiny ' + require('dep')",
+                "node_modules/.pnpm/dep@1/node_modules/dep/index.js": "module.exports = 'dep'"})
+            for link, target in (("web/node_modules/tiny", "node_modules/.pnpm/tiny@1/node_modules/tiny"), ("web/node_modules/@acme/ui", "ui"),
+                                 ("node_modules/.pnpm/tiny@1/node_modules/dep", "node_modules/.pnpm/dep@1/node_modules/dep")):
+                (folder / link).parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    os.symlink(folder / target, folder / link, target_is_directory=True)
+                except OSError:
+                    self.skipTest(LEFT_OUT + "links cannot be made here")
+            output = io.StringIO()
+            app = aiwebengine.Application(folder / "web", aiwebengine.Log("debug", output, False))
+            self.addCleanup(app.close)
+            app.load_all()
+            self.assertIn(f"leads out of {(folder / 'web').resolve()}" if not text else "tiny dep X", output.getvalue())
+
     def test_reading_and_compiling_take_none_of_the_time_of_a_script(self):
         aside, read, write = {}, aiwebengine.read_import, aiwebengine.Log.write
 
@@ -10383,6 +10409,8 @@ class PackageFormTest(ServerCase):
                                            "@s/p/lib/b.mjs": value + "'b'"}, "@s/p/b", "b"),
                 ("a pattern with an ending", {"p/package.json": {"exports": {"./*.js": "./x/*.js", "./*": "./y/*.js"}, "type": "module"},
                                               "p/x/a.js": value + "'xa'"}, "p/a.js", "xa"),
+                ("a folder with a package.json of its own", {"p/package.json": {"types": "x"}, "p/sub/package.json": {"main": "../lib/a.js"},
+                                                             "p/lib/a.js": "module.exports = 'sub'"}, "p/sub", "sub"),
                 ("a file without exports", {"p/package.json": {}, "p/lib/a.js": "module.exports = 'la'"}, "p/lib/a", "la"),
                 ("type module", {"p/package.json": {"type": "module"}, "p/index.js": "const x = 'm'; export { x as default }"}, "p", "m"),
                 ("json", {"p/package.json": {}, "p/a.json": [1]}, "p/a.json", [1])):
@@ -14856,6 +14884,104 @@ extend type User { x: Int }
 { é }
 mutation Q($x: Int!) @a
 { any(value: $x.y) }
+{ a: nothing }
+query A { hello } mutation B { add(n: 1) } %% null B
+query A { hello } mutation B { add(n: 1) } %% {} C
+query A { hello } %% {} A
+{ user(id: 1) { ...A ...B } } fragment A on User { x: name } fragment B on User { ...C } fragment C on User { x: age }
+{ user(id: 1) { ...A } user(id: 1) { ...B } } fragment A on User { best { x: name } } fragment B on User { best { x: age } }
+{ ...A ...A } fragment A on Query { hello }
+{ ...A ...B } fragment A on Query { x: hello ...B } fragment B on Query { x: hello ...A }
+{ users(kinds: [ADMIN, USER]) { id } users(kinds: [USER, ADMIN]) { id } }
+{ users(filter: {nested: {kinds: [ADMIN]}}) { id } users(filter: {nested: {kinds: [USER]}}) { id } }
+{ x: users { id } x: user(id: 1) { id } }
+{ x: hello x: users { id } }
+{ search(text: "x") { ... on User { x: age } ... on Product { x: price } } }
+{ search(text: "x") { ... on User { x: name } ... on Product { x: tags } } }
+query ($a: Int!, $a2: Int) { int(v: $a) x: int(v: $a2) } %% {"a": 1.0, "a2": null}
+query ($a: Int) { int(v: $a) } %% {"a": 1.5}
+query ($a: Int) { int(v: $a) } %% {"a": true}
+query ($a: Float) { float(v: $a) } %% {"a": 3}
+query ($a: Float) { float(v: $a) } %% {"a": true}
+query ($a: Float) { float(v: $a) } %% {"a": null}
+query ($a: ID) { id(v: $a) } %% {"a": 7}
+query ($a: ID) { id(v: $a) } %% {"a": true}
+query ($a: String) { str(v: $a) } %% {"a": 5}
+query ($a: String) { str(v: $a) } %% {"a": ["x"]}
+query ($a: Boolean) { bool(v: $a) } %% {"a": "true"}
+query ($a: [Kind!]) { users(kinds: $a) { id } } %% {"a": "ADMIN"}
+query ($a: [Kind!]) { users(kinds: $a) { id } } %% {"a": "NONE"}
+query ($a: [Kind!]) { users(kinds: $a) { id } } %% {"a": 5}
+query ($a: UserFilter) { users(filter: $a) { id } } %% {"a": 5}
+query ($a: UserFilter) { users(filter: $a) { id } } %% {"a": {"nme": 1, "nop": 2}}
+query ($a: UserFilter) { users(filter: $a) { id } } %% {"a": null}
+query ($a: OneInput) { one(by: $a) } %% {"a": {}}
+query ($a: OneInput) { one(by: $a) } %% {"a": {"id": 1, "name": null}}
+query ($a: OneInput!) { one(by: $a) } %% {"a": {"name": "x"}}
+query ($a: ID) { one(by: {id: $a}) } %% {"a": 1}
+query ($a: ID!) { one(by: {id: $a}) } %% {"a": 1}
+query ($a: Kind) { users(kinds: [$a]) { id } } %% {"a": null}
+query ($a: Kind!) { users(kinds: [$a, ADMIN]) { id } } %% {"a": "USER"}
+query ($a: Int) { int(v: $a) x: int } %% {"b": 5}
+{ hello @include(if: false) @skip(if: true) int }
+{ hello @include(if: true) @skip(if: true) int }
+{ hello @skip(if: false) @include(if: true) }
+{ hello @skip(if: null) }
+{ hello @skip(if: "x") }
+{ hello @include(if: true, unless: false) }
+{ hello @include(if: true) @include(if: true) }
+query ($a: Boolean) { hello @include(if: $a) } %% {}
+query ($a: Boolean!) { ...F @include(if: $a) ... @skip(if: $a) { int } } fragment F on Query { hello } %% {"a": false}
+query Q @skip(if: true) { hello }
+query ($a: Int @deprecated) { int(v: $a) }
+{ ...F } fragment F on Query @include(if: true) { hello }
+{ ... on Nope { hello } }
+{ ... on Int { hello } }
+{ ... on Kind { hello } }
+{ user(id: 1) { ... on Named { name } ... on Node { id } } }
+{ user(id: 1) { ... on Dog { name } } }
+{ node(id: 1) { id ... on User { name } ... { id } } }
+{ int(v: null) }
+{ int(v: ENUM) }
+{ int(v: "5") float(v: "5") bool(v: 1) id(v: 1.5) str(v: true) }
+{ users(kinds: ADMIN) { id } }
+{ users(kinds: ["ADMIN"]) { id } }
+{ users(kinds: [5]) { id } }
+{ users(filter: [{}]) { id } }
+{ users(filter: {nested: 5}) { id } }
+{ users(first: 1, first: 2) { id } }
+{ users(filter: {nested: {}, nested: {}}) { id } }
+{ int(v: -2147483648) }
+{ int(v: -2147483649) }
+{ float(v: 123456789012345678901234567890) }
+{ id(v: 123456789012345678901234567890) }
+{ __type(name: "__Type") { name kind fields { name } } }
+{ __type(name: "Boolean") { kind name fields { name } inputFields { name } possibleTypes { name } enumValues { name } ofType { name } } }
+mutation { __typename add(n: 1) }
+{ hello(name: "\u0000") }
+{ hello(name: "a" "b") }
+{ hello(name: """a""" times: 2) }
+{ hello(, name ,: , "a" , ) }
+{ hello(name: """\u0041 \""" \n""") }
+{ int(v: +1) }
+{ int(v: 1_000) }
+{ float(v: .5) }
+{ float(v: 1.5.) }
+{ float(v: 1e5e) }
+{ float(v: 00.5) }
+{ int(v: 0x1) }
+{ int(v: -0) float(v: -0.0) }
+query($a:Int=1,$b:[Int]=[1,null]){int(v:$a)}
+{hello hello:hello}
+fragment F on Query { hello }
+query ($a: Int = {b: $c}) { hello }
+query ($a: Int!!) { hello }
+query ($a: [Int]!]) { hello }
+query ($: Int) { hello }
+query ($a: Int) @skip(if: $a) { int(v: $a) }
+subscription { hello }
+subscription { tick tick2: tick }
+subscription { __schema { queryType { name } } }
 '''
 #: Documents that do not fit into lines.
 GRAPHQL_CORPUS = [
@@ -16761,6 +16887,20 @@ class HostApiTest(ServerCase):
             with self.subTest(call):
                 self.assertIn(expected, found)
 
+    def test_what_is_full_is_refused_and_what_is_there_may_be_replaced(self):
+        with mock.patch.multiple(aiwebengine, MAX_STREAMS=2, MAX_JOBS=2, MAX_STORAGE_TOTAL=10):
+            self.serve("""const put = (name) => schedulerService.registerOnce({ name, runAt: "2999-01-01", handler() {} });
+                const stream = routeRegistry.registerStreamRoute, set = sharedStorage.setItem;
+                const told = [() => stream("/a"), () => stream("/b"), () => stream("/c"), () => stream("/a"), () => put("a"), () => put("b"), () => put("c"),
+                  () => put("a"), () => set("k", "123456789"), () => set("k", "1234567890"), () => set("k", "abcdefghi"), () => set("l", ""),
+                  () => (sharedStorage.removeItem("k"), set("l", "123456789")), () => set("m", "")]
+                  .map((call) => { try { return call(), "done" } catch (error) { return error.message } });
+                routeRegistry.registerRoute("/told", () => [...told, sharedStorage.getItem("l")]);""")
+        streams, jobs = "there are 2 streams already; register one for many clients and send with a filter", "there are 2 jobs of this script already"
+        storage = "sharedStorage.setItem: the storage of this script is full (10 characters)"
+        self.assertEqual(self.get_json("/told"), ["done", "done", streams, "done", "done", "done", jobs, "done",
+                                                  "done", storage, "done", storage, "done", storage, "123456789"])
+
     def test_extra_arguments_are_ignored(self):
         cases = {"['/a', '/b'].map(routeRegistry.registerStreamRoute)[1]": "Stream /b registered",
                  "sharedStorage.setItem('k', 'v', 1), ['k', 'l'].map(sharedStorage.getItem)": ["v", None],
@@ -17669,6 +17809,15 @@ class DatabaseTest(ServerCase):
                 'prepare("SELECT ?").get("x".repeat(1e7 + 1))': "10,000,000 characters"}.items():
             with self.subTest(call):
                 self.assertIn(expected, self.problem("database." + call))
+
+    def test_errors_of_sql_that_end_a_transaction_or_spoil_a_text_are_told(self):
+        self.assertEqual(self.problem("""database.exec("CREATE TABLE t (x UNIQUE); INSERT INTO t VALUES (1)"); database.transaction(() => {
+            try { database.exec("INSERT OR ROLLBACK INTO t VALUES (1)") } catch {} })()"""), "the transaction was rolled back by an error in it")
+        self.assertIn("a text in the result is not UTF-8; read it with CAST(… AS BLOB)", self.problem("database.sql`SELECT CAST(x'ff' AS TEXT)`"))
+        self.assertEqual(self.ask("""const one = (sql) => database.prepare("SELECT " + sql).pluck().get();
+            return ["instr(x'0102', x'02')", "instr('aébc', 'b')", "instr('abc', '')", "instr('a', 'b')", "instr(NULL, 'a')", "instr(123, 2)",
+              "replace('aXbX', 'X', 'yy')", "replace('ab', '', 'z')", "replace(121, 1, 3)", "replace('a', NULL, 'b')"].map(one)"""),
+            [2, 3, 1, 0, None, 2, "ayybyy", "ab", "323", None])
 
     def test_run_tells_what_changed(self):
         self.assertEqual(self.ask(self.ROWS + """
@@ -20096,6 +20245,23 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
 
 class ScriptModuleTest(ServerCase):
 
+    def test_files_of_packages_are_looked_at_once_in_a_second(self):
+        self.serve({"app.js": "import { x } from 'p'; import './lib/own.js'; routeRegistry.registerRoute('/x', () => x);", "lib/own.js": "",
+                    "node_modules/p/index.js": "exports.x = 'old'"}, reload=False)
+        app, looked, stamp = self.server.app, [], aiwebengine.file_stamp
+        before = time.monotonic()
+        app.refresh(1.0)
+        self.assertGreaterEqual(app._packages_due, before + 1)
+        app._packages_due = math.inf            # however slow this machine is
+        self.write(self.folder / "node_modules/p/index.js", "exports.x = 'new'")
+        os.utime(self.folder / "node_modules/p/index.js", (1e9, 1e9))
+        with mock.patch.object(aiwebengine, "file_stamp", lambda path: looked.append(os.path.basename(path)) or stamp(path)):
+            app.refresh(1.0)
+        self.assertEqual({"own.js", "index.js"} & {*looked}, {"own.js"})
+        app._packages_due = 0.0
+        self.assertEqual(app.refresh(1.0), ["app.js"])
+        self.assertEqual(self.get("/x")[2], "new")
+
     @needs(hasattr(os, "mkfifo"), "named pipes and devices")
     def test_only_ordinary_files_are_read_and_nothing_waits_for_another(self):
         folder = pathlib.Path(self.enterTemporary())
@@ -20650,7 +20816,11 @@ class HttpTest(ServerCase):
                            ("return () => 1", "returned a function"), ("const a = {}; a.a = a; return { body: a }", "circular"),
                            ("return { status: 'ok' }", "status"), ("return { status: 1000 }", "status"),
                            ("return { headers: 5 }", "headers must be an object"),
-                           ("return { bodyBase64: '*' }", "base64"),
+                           ("return { bodyBase64: '*' }", "base64"), ("return { status: 199 }", "a whole number from 200 to 599"),
+                           ("return { status: 600 }", "a whole number"), ("return { status: 200.5 }", "a whole number"), ("return { status: '200' }", "a whole number"),
+                           ("return { toJSON() {} }", "cannot be written as JSON"),
+                           ("return { headers: { a: 'x'.repeat(60001) }, body: '' }", "the value of the header a has 60,001 characters"),
+                           ("return { headers: { a: 'x'.repeat(4e4), b: 'x'.repeat(4e4) }, body: '' }", "the headers are larger than 64 KiB"),
                            ("return Promise.reject(new TypeError('later'))", "later"),
                            ("throw new RangeError('now')", "now"), ("throw 'text'", "text"), ("return missing", "missing")):
             with self.subTest(code):
@@ -20714,6 +20884,28 @@ class HttpTest(ServerCase):
         self.assertNotIn("<script>", text)
 
     # -- files ----
+
+    def test_a_fault_of_the_server_is_a_500_and_ends_one_connection_only(self):
+        for where in ("read_more", "advance"):
+            with mock.patch.object(aiwebengine.RequestHandler, where, side_effect=RuntimeError("a fault")):
+                answer = self.raw(b"GET /hello" + HEAD + b"\r\n")
+            self.assertHolds(answer, "HTTP/1.1 500 ", "Internal error; the server's log has the details", "<EOF>")
+            self.assertHolds(self.output.getvalue(), "internal error\n", "RuntimeError: a fault")
+        self.assertEqual(self.get("/hello", **{"Content-Encoding": "gzip"})[::2], (200, "Hello"))      # no body has no encoding
+
+    def test_the_log_says_how_long_an_answer_was_sent(self):
+        self.serve("routeRegistry.registerRoute('/big', () => 'x'.repeat(9e6));")
+        before = time.perf_counter()
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)     # so that the answer does not fit into what waits
+            sock.connect(("127.0.0.1", self.server.port))
+            sock.sendall(b"GET /big" + HEAD + b"Connection: close\r\n\r\n")
+            self.eventually(lambda: [entry.sending for entry in list(self.server.http.requests.entries)] == [None])
+            while sock.recv(1 << 20):
+                pass
+        self.eventually(lambda: next(iter(self.server.http.requests.entries)).sending is not None)
+        [entry] = self.server.http.requests.entries
+        self.assertTrue(0 < entry.sending < time.perf_counter() - before, entry.sending)
 
     def test_static_files(self):
         status, headers, text = self.get("/")
@@ -21181,6 +21373,19 @@ class ResponseTest(ServerCase):
                 self.assertEqual(found[0], status, found)
                 self.assertEqual({name: found[1].get(name) for name in headers}, headers)
 
+    def test_errors_are_built_of_a_status_a_message_and_options_in_either_order(self):
+        self.serve("""const e = ResponseBuilder.error, h = { "X-A": "b" }, all = [e(), e(404), e("gone"), e("gone", 410), e(410, "gone"),
+              e({ status: 409, headers: h }), e({ status: 409 }, "taken"), e("taken", { status: 409, headers: h }), e(409, "taken", { headers: h }),
+              e("taken", 409, { headers: h }), e(undefined, "m", { status: 418 }), e(404, { field: "x" }), e(200.5 > 1 ? 599 : 0, null)];
+            const bad = [99, 300, 600, 404.5, "x"].map((status) => { try { return e(status, 5).status } catch (error) { return error.message } });
+            routeRegistry.registerRoute("/all", () => all); routeRegistry.registerRoute("/bad", () => bad);""")
+        self.assertEqual([(each["status"], json.loads(each["body"])["error"], (each.get("headers") or {}).get("X-A")) for each in self.get_json("/all")],
+                         [(500, "Internal Server Error", None), (404, "Not Found", None), (500, "gone", None), (410, "gone", None), (410, "gone", None),
+                          (409, "Conflict", "b"), (409, "taken", None), (409, "taken", "b"), (409, "taken", "b"), (409, "taken", "b"), (418, "m", None),
+                          (404, {"field": "x"}, None), (599, None, None)])
+        for found in self.get_json("/bad")[:4]:
+            self.assertIn("400 to 599", found)
+
     def test_a_thrown_status_is_the_answer(self):
         status, _, text = self.answer("throw Object.assign(new Error('no such cat'), { status: 404 })")
         self.assertEqual((status, json.loads(text)["error"]["message"]), (404, "no such cat"))
@@ -21384,6 +21589,14 @@ class LoginTest(ServerCase):
         self.assertEqual([self.get(path, **ada)[0] for path in ("/page", "/admin", "/member")], [200, 200, 200])
         self.assertEqual([self.post("/staff", "", headers)[0] for headers in ({}, html, ben, ada)], [401, 401, 403, 200])
 
+    def test_the_login_answers_get_and_post_and_roles_are_strings(self):
+        self.serve_users()
+        for path in ("/auth/login", "/auth/logout"):
+            status, fields, text = self.request("PUT", path, "")
+            self.assertEqual((status, fields["allow"], f"{path} answers GET and POST" in text), (405, "GET, HEAD, POST", True))
+        self.serve("routeRegistry.registerRoute('/x', ({ request }) => { try { request.auth.requireAuth(5) } catch (e) { return [e.name, e.message] } });")
+        self.assertEqual(self.get_json("/x"), ["Error", "requireAuth: the role must be a string, not a number (5)"])
+
     def test_a_cookie_cannot_be_made_up_or_changed_and_ends_with_its_user_or_after_a_month(self):
         self.serve_users()
         cookie = self.log_in("ben")[1]["Cookie"]
@@ -21554,6 +21767,8 @@ class LoginTest(ServerCase):
         user = aiwebengine.parse_user({"id": "a", "password": done.stdout.strip()}, "user 1")
         self.assertTrue(aiwebengine.is_password(user, "secret"))
         self.assertFalse(aiwebengine.is_password(user, "Secret"))
+        with mock.patch("sys.stdin", io.StringIO("\n")), mock.patch("sys.stderr", io.StringIO()) as errors:
+            self.assertEqual((aiwebengine.print_password_hash(), errors.getvalue()), (2, "aiwebengine: the password is empty\n"))
 
 
 class AssetTest(ServerCase):
@@ -23797,6 +24012,7 @@ class WebSocketStreamTest(WebSocketCase):
           async onMessage({ connection, data, json, kind, request }) {
             if (data === "throw") throw new Error("onMessage is broken");
             if (data === "leave") return connection.close(3001, "as you like");
+            if (json?.close) try { return connection.close(...json.close) } catch (error) { return connection.send(error.message) }
             if (json?.all) {
               routeRegistry.sendStreamMessage("/talk", "one for all");
               connection.send("two");
@@ -23835,6 +24051,21 @@ class WebSocketStreamTest(WebSocketCase):
             answer = self.raw((start + lines + "\r\n").encode())
             self.assertIn(f"HTTP/1.1 {status} ", answer)
         self.assertIn("Sec-WebSocket-Version: 13", answer)
+
+    def test_a_script_closes_with_the_codes_and_reasons_that_are_its_own(self):
+        self.serve(self.SOURCE)
+        client = self.dial("/talk")
+        client.next()
+        for code in (999, 1001, 2999, 5000, 3000.5, "x", None):
+            client.send(json.dumps({"close": [code]}))
+            self.assertEqual(client.next()["data"], "connection.close: the code must be 1000 or from 3000 to 4999", code)
+        client.send(json.dumps({"close": [3000, "é" * 62]}))
+        self.assertEqual(client.next()["data"], "connection.close: the reason can have 123 bytes")
+        for given, expected in (([4999, "é" * 61 + "x"], (4999, "é" * 61 + "x")), ([3000], (3000, "")), ([], (1000, ""))):
+            client = self.dial("/talk")
+            client.next()
+            client.send(json.dumps({"close": given}))
+            self.assertEqual(client.end(), expected)
 
     def test_pages_of_other_sites_are_refused_unless_cors_names_them(self):
         self.serve(self.SOURCE)
@@ -24250,6 +24481,17 @@ class GraphQLWebSocketTest(WebSocketCase):
             self.ask(client, "{ slow }")
             self.assertEqual(self.next(client), {"data": {"slow": 5}})
             self.assertEqual(client.next(), {"type": "complete", "id": "1"})
+
+    def test_a_connection_has_so_many_operations_at_a_time(self):
+        with mock.patch.object(aiwebengine, "MAX_GRAPHQL_RESERVED_OPERATIONS", 2):
+            client = self.open()
+            for id in "abc":
+                self.ask(client, "{ never }", id)
+            self.assertEqual(client.end(), (1008, "too many operations on this connection"))
+            client = self.open()
+            for id in "aaa":
+                self.ask(client, "{ hello }", id)
+                self.assertEqual((self.next(client, id), client.next()["type"]), ({"data": {"hello": "Hello you"}}, "complete"))
 
     def test_operations_do_not_wait_for_each_other(self):
         client = self.open()
@@ -26223,6 +26465,7 @@ class CommandLineTest(ServerCase):
                                 (["-e", "1", folder], f"-e does not use SCRIPTS: leave out {folder}"),
                                 (["--repl", folder], "--repl does not use SCRIPTS"),
                                 (["-e", "", "--types"], "-e and --types cannot be combined"),
+                                (["--share", "--host", "127.0.0.2", folder], "--share listens on all addresses: leave out --host"),
                                 (["--run"], "--run needs a .js file")):
             with self.subTest(arguments):
                 code, out, err = run_here(*arguments)
@@ -26261,6 +26504,12 @@ class CommandLineTest(ServerCase):
         for text in ("0", "0.0/s", "-1", "x", "20/m", ""):
             with self.subTest(text), self.assertRaisesRegex(argparse.ArgumentTypeError, "wants a rate such as 20/s"):
                 aiwebengine.rate(text)
+
+    def test_counts_are_whole_numbers_from_1(self):
+        self.assertEqual([aiwebengine.positive(text) for text in ("1", "0020")], [1, 20])
+        for text in ("0", "-1", "+1", "1.5", "\u00b2", "\u0663", " 1", "1_0", ""):
+            with self.subTest(text), self.assertRaisesRegex(argparse.ArgumentTypeError, "wants a whole number, 1 or more, not " + re.escape(repr(text))):
+                aiwebengine.positive(text)
 
     def test_addresses_to_listen_on(self):
         for given, expected in (("[::1]", "::1"), (" 127.0.0.1 ", "127.0.0.1"), ("fe80::1%eth0", "fe80::1%eth0"), ("my-host.local", "my-host.local")):
