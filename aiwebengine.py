@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,275
+    10  Code generator                                                                 5,277
           Nodes of Python                                                                219
           Functions and their variables                                                  590
           Statements                                                                     215
@@ -68,7 +68,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  176
           Expressions                                                                    266
           Classes                                                                        187
-          Operators                                                                      580
+          Operators                                                                      582
           Assignments                                                                    364
           Members and calls                                                              744
           Members as targets                                                             100
@@ -76,7 +76,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Compiling a source text                                                        535
           Keeping compiled packages                                                      124
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,346
+    11  Built-ins of the language                                                      9,347
           Helpers shared by the built-ins                                                 92
           Object                                                                         308
           Function                                                                       152
@@ -107,7 +107,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array                                                                          147
           Array: callbacks                                                               117
           Array: order                                                                   123
-          Array: prototype methods                                                       554
+          Array: prototype methods                                                       555
           Array: methods that typed arrays share                                         101
           Array: constructor                                                              90
           Array iterators                                                                 36
@@ -12791,8 +12791,10 @@ class OperatorEmitter(ClassEmitter):
         if operator == "<" and hasattr(right, "list_length") and is_numeric(left_kind) \
                 and isinstance(left, (ast.Name, ast.Constant)):
             size, slow = right.values       # where the list is empty, another object may have a length
-            return self.python("{left} < {size} or not {items} and lt({left}, {slow})",
-                               left=left, size=size, slow=slow, items=size.args[0])
+            template = "{left} < {size} or not {items} and lt({left}, {slow})"
+            if type(left_kind) is not tuple or left_kind[0] < 0:    # less than the 0 of no list
+                template = "{left} < {size} if {items} else lt({left}, {slow})"
+            return self.python(template, left=left, size=size, slow=slow, items=size.args[0])
         if self.runs_once():
             return self.call(_HELPERS[operator], left, right)
         a, first, b, second = self.pair(left, right)
@@ -13002,11 +13004,11 @@ class AssignmentEmitter(OperatorEmitter):
 
     def change_member(self, target, right, change):
         """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
-        row, obj = self.kept_row(target, right)
+        row, obj = self.kept_row(target, right, True)
         key = self.fixed(target.property, right) if target.computed else None
         if key is not None and not is_numeric(infer(target.property)):
             key = self.saved(self.either(self.type_is(key, "int"), key, self.call("member_key", obj, key)))
-        current = self.member(obj, target, key) if row is None else self.element_of_row(row, target, key)
+        current = self.member(obj, target, key) if row is None else self.element_of_row(row, target, key, obj)
         value = change(current if isinstance(right, SIMPLE_NODES) else self.saved(current))
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
@@ -13015,14 +13017,14 @@ class AssignmentEmitter(OperatorEmitter):
         else:
             self.put_into_list(obj, key, infer(target.property), value, row)
 
-    def kept_row(self, target, right):
+    def kept_row(self, target, right, is_read=False):
         """-> (the name of the list of a[y] where a[y][x] is assigned and the loop keeps it, else None; a[y],
-        in a temporary unless evaluating `right` cannot change it)."""
+        in a temporary unless evaluating `right` cannot change it and a[y][x] is not read before)."""
         row = self.row_of(target.object, True)
         if row is None:
             return row, self.fixed(target.object, right)
         obj = self.array_of_row(target.object)
-        if isinstance(right, SIMPLE_NODES):
+        if isinstance(right, SIMPLE_NODES) and not is_read:
             return row, obj
         obj = self.saved(self.python("{array} if {row} is not no_items else {obj}", array=row.id + ".row",
                                      row=row, obj=obj))
@@ -13292,7 +13294,8 @@ class CallEmitter(AssignmentEmitter):
         if self.rows is not None and node.computed and is_numeric(infer(node.property)):
             row = self.row_of(node.object)
             if row is not None:
-                return self.element_of_row(row, node, self.expression(node.property))
+                return self.element_of_row(row, node, self.expression(node.property),
+                                           self.array_of_row(node.object))
         if node.computed and self.needs_lift(node.property):
             obj = self.saved(self.chain_part(node.object))
         else:
@@ -13415,9 +13418,8 @@ class CallEmitter(AssignmentEmitter):
         """a[y], where the list that the loop keeps does not serve."""
         return self.call("get_element", self.expression(node.object), self.expression(node.property))
 
-    def element_of_row(self, row, node, key):
-        """a[y][x], where `row` is the list of a[y] or empty."""
-        obj = self.array_of_row(node.object)
+    def element_of_row(self, row, node, key, obj):
+        """a[y][x], where `row` is the list of a[y] or empty; `obj`: the code of a[y]."""
         key, first = self.reusable(key)
         kind = infer(node.property)
         checks = [self.compare(first, ast.Lt(), self.call("len", row))]
@@ -14983,11 +14985,11 @@ class KeptCode:
         with contextlib.suppress(OSError, ValueError):      # ValueError: marshal cannot write a part
             data = zlib.compress(marshal.dumps(self.packed(compiled, source)), 1)
             draft = f"{path}.{os.getpid()}.{threading.get_ident()}"
-            with open(draft, "xb", opener=lambda *facts: os.open(*facts, 0o600)) as file:
-                file.write(hashlib.sha256(data).digest() + data)
             try:
+                with open(draft, "xb", opener=lambda *facts: os.open(*facts, 0o600)) as file:
+                    file.write(hashlib.sha256(data).digest() + data)
                 os.replace(draft, path)
-            except OSError:             # on Windows while somebody reads the one that is there
+            except OSError:             # a full disk; on Windows, somebody reads the one that is there
                 os.unlink(draft)
         return compiled
 
@@ -18960,7 +18962,8 @@ TEXT_AND_INT = frozenset((str, int))
 
 def join_elements(realm, obj, length, separator, make_text):
     """The elements as one string; "" for an array that is being joined already."""
-    if type(obj) is JSArray and length < 10_000 and (kinds := {*map(type, obj.items)}) <= TEXT_AND_INT:
+    if type(obj) is JSArray and len(obj.items) == length < 10_000 and make_text is text_of_element \
+            and (kinds := {*map(type, obj.items)}) <= TEXT_AND_INT:
         texts = [*map(str, obj.items)] if int in kinds else obj.items
         check_string_length(sum(map(len, texts)) + (length - 1) * len(separator))
         return separator.join(texts)

@@ -4038,6 +4038,26 @@ class KeptRowTest(Case):
         for row in "a_1.items[0]", "a_1.items[z_1]", "a_1.items[z_1 - 1]", "b_1.items[0]":
             self.assertIn(f"({row} :=", text)
 
+    def test_an_array_whose_element_changes_is_found_once_before_the_element_is_read(self):
+        evaluate = aiwebengine.Realm().evaluate
+        self.assertEqual(evaluate("""let asked = 0; (a => { for (let y = 0; y < 2; y++) for (let x = 0; x < 2; x++) { a[y][x] += 1; a[y][x]-- } })(
+            Object.defineProperty([[1, 2], 0], 1, { get() { asked++; return [3, 4] } })); asked"""), 4)
+        for step in "a[1][x] += 1", "a[1][x]++", "a[1][x] -= -1":
+            self.assertEqual(evaluate(f"""JSON.stringify((a => {{ const old = a[1];
+                for (let x = 0; x < 3; x++) {step}; return [a, old] }})([[1], [2, {{ valueOf() {{ id().a[1] = [7, 8, 9]; return 5 }} }}, 3]]))"""
+                                      .replace("const old", "globalThis.id = () => ({ a }); const old")),
+                             "[[[1],[7,8,10]],[3,6,3]]")
+
+    def test_an_index_below_zero_is_compared_with_the_length_of_any_value(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""[undefined, { length: -3 }, [], "ab", new Uint8Array(1), { length: "q" }].map(a => {
+            let n = 0; try { for (let i = -1; i < a.length; i--) if (n++ > 3) break } catch (error) { return error.name } return n }).join()"""),
+                         "TypeError,0,5,5,5,0")
+
+    def test_elements_are_joined_up_to_the_length_that_the_array_had_and_by_their_own_texts(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""[[1, a => a.length = 1], ["b", a => a.push(9)]].map(([v, change]) => {
+            const a = [v, 2, 3]; return a.join({ toString() { change(a); return "-" } }) }).join() + [1234, "x"].toLocaleString()"""),
+                         "1--,b-2-31,234,x")
+
 
 class OnceTest(Case):
     """Code that runs once, and what makes an error to throw, becomes short Python."""
@@ -7099,6 +7119,60 @@ log.push(later, fixed)
 """)
 
     test_steps_that_others_take_between = conformance(r"""
+# 13.3 and 15.7 what private names, super and static members refuse
+var told = (run) => { try { return String(run()) } catch (error) { return error.name + ": " + error.message } };
+class A { #x = 1; get #g() { return 1 } set #s(v) { this.v = v } #m() {} static read(o) { return o.#x } static set(o) { o.#x = 2; return o.#x }
+getOnly() { this.#g = 1 } setOnly() { return this.#s } method() { this.#m = 1 } both() { this.#s = 5;
+return this.#g + this.v } add() { this.#g += 1 }
+static has(o) { return #x in o } static call(o) { return o.#m() } }
+var a = new A, base = { get x() { return this.y }, set w(v) { this.z = v } }, lone = { __proto__: null, m() { return super.x },
+p() { "use strict"; super.x = 1 }, c() { super.x() } };
+var heir = { __proto__: base, y: 7, r() { return super.x }, wr() { super.w = 3; return this.z }, own() { super.q = 4; return Object.hasOwn(this,
+"q") }, gone() { delete super.x }, bump() { super.n ??= 9; return this.n } };
+class Back { constructor(o) { return o } } class Stamp extends Back { #p = 1; static twice(o) { new Stamp(o); return told(() => new Stamp(o)) } }
+class Late extends A { constructor(f) { if (f) f(() => this); super(); } }
+result = [told(() => A.read({})), told(() => A.set({})), told(() => A.set(a)), told(() => a.getOnly()), told(() => a.setOnly()),
+told(() => a.method()),
+told(() => a.both()), told(() => a.add()), told(() => A.has(a)), told(() => A.has({})), told(() => A.has(1)), thrown(() => A.call({})),
+thrown(() => lone.m()), told(() => lone.p()), thrown(() => lone.c()),
+told(() => heir.r()), told(() => heir.wr()), told(() => heir.own()), told(() => heir.gone()), told(() => heir.bump()), Stamp.twice({}),
+told(() => new Late((f) => f())), thrown(() => class { static ["prototype"]() {} }),
+thrown(() => class { static get ["prototype"]() { return 1 } }), thrown(() => class { static ["prototype"] = 1 }), told(() => class extends 5 {}),
+thrown(() => class extends (() => 1) {}), told(() => { function F() {} F.prototype = 3; return class extends F {} }),
+told(() => typeof (class extends null {})), thrown(() => new (class extends null {})), told(() => A()),
+told(() => new (class extends A { constructor() {} })), told(() => new (class extends A { constructor() { super(); super() } })),
+told(() => new (class extends A { constructor() { return 1 } })),
+thrown(() => new (class { constructor() { return 1 } }).constructor.name)].join("|")
+=> TypeError: Cannot read private member #x from an object whose class did not declare it|TypeError: Cannot write private member #x to an object whose class did not declare it|2|TypeError: '#g' was defined without a setter|TypeError: '#s' was defined without a getter|TypeError: Private method '#m' is not writable|6|TypeError: '#g' was defined without a setter|true|false|TypeError: Cannot use 'in' operator to search for '#x' in 1|TypeError|TypeError|TypeError: Cannot set properties of null (setting 'x')|TypeError|7|3|true|ReferenceError: Unsupported reference to 'super'|9|TypeError: Cannot initialize #p twice on the same object|ReferenceError: Must call super constructor in derived class before accessing 'this' or returning from derived constructor|TypeError|TypeError|TypeError|TypeError: Class extends value 5 is not a constructor or null|TypeError|TypeError: Class extends value does not have valid prototype property 3|function|TypeError|TypeError: Class constructor A cannot be invoked without 'new'|ReferenceError: Must call super constructor in derived class before accessing 'this' or returning from derived constructor|ReferenceError: Super constructor may only be called once|TypeError: Derived constructors may only return object or undefined|TypeError
+# 10.4.4 and 14.11 arguments that follow their parameters, and names that `with` looks up
+var log = []; function f(a, b) { arguments[0] = 9; b = 8; log.push(a, arguments[1]); delete arguments[0]; arguments[0] = 1; log.push(a,
+arguments[0], delete arguments.length, arguments.length);
+Object.defineProperty(arguments, 1, { value: 5, writable: false }); log.push(b); b = 6; log.push(arguments[1], arguments[2]);
+Object.freeze(arguments); log.push(delete arguments[1], show(Object.getOwnPropertyDescriptor(arguments, 1))) }
+f(1, 2); f(1); (function (a) { "use strict"; arguments[0] = 2; log.push(a, thrown(() => arguments.callee)) })(1); (function (a,
+a) { arguments[1] = 7; log.push(a) })(1, 2);
+var o = { x: 1, y: 2, [Symbol.unscopables]: { y: true } }, y = "outer"; with (o) { x = 5; y = "set"; var z = x; log.push(x, y, typeof nope,
+delete x) } log.push(o.x, o.y, y, z);
+with ({ get g() { return 3 }, m() { return this.g } }) { log.push(g, m()); g = 4 } with (new Proxy({}, { has: (t, k) => k === "px", get: (t,
+k) => k === Symbol.unscopables ? undefined : "proxied" })) log.push(px);
+log.push(thrown(() => { with (null) {} }), thrown(() => { with ({}) absent }), (() => { with ({ made: 1 }) { delete made;
+try { made } catch (e) { return e.message } } })());
+for (var k in Object.create({ a: 1, b: 2 }, { a: { value: 1 }, c: { value: 1, enumerable: true } })) log.push(k); var e = { a: 1, b: 2, c: 3 };
+for (k in e) { log.push(k); delete e.b; e.d = 1 } for (k in "ab") log.push(k); for (k in null) log.push("no"); for (k in [5, , 6]) log.push(k)
+=> 9 8 9 1 true  5 5  false {"value":5,"writable":false,"enumerable":true,"configurable":false} 9  9 1 true  8 5  false {"value":5,"writable":false,"enumerable":false,"configurable":false} 1 TypeError 7 5 set undefined true  2 set 5 3 3 proxied TypeError ReferenceError made is not defined c b a c 0 1 0 2
+# 9.1.1.4 and 19.3 the global object's names
+var log = [], told = (run) => { try { return String(run()) } catch (error) { return error.name + ": " + error.message } }, g = globalThis;
+var own = 1; let lex = 2; function made() {}
+log.push(g.own, g.lex, "lex" in g, delete g.own, own, delete g.made, typeof made, g.implied = 3, delete g.implied, typeof implied,
+told(() => implied), told(() => { "use strict"; unknown = 1 }), (unknown2 = 2, g.unknown2), delete g.unknown2, typeof unknown2);
+log.push(thrown(() => { "use strict"; undefined = 1 }), thrown(() => { "use strict"; NaN++ }), (Infinity = 1, Infinity), told(() => late),
+typeof Math, (Math = 5, Math), g.Math, delete g.Math, typeof Math, told(() => Math), "Math" in g, Object.keys(g).includes("JSON"));
+let late = 1; log.push(Object.getOwnPropertyDescriptor(g, "JSON").enumerable, Object.getOwnPropertyDescriptor(g, "own").configurable,
+Object.getOwnPropertyDescriptor(g, "NaN").writable, g.hasOwnProperty("Array"), Object.getPrototypeOf(g) === Object.getPrototypeOf(globalThis),
+told(() => eval("let lex2 = 5; lex2")), typeof lex2,
+told(() => eval("var viaEval = 6; viaEval")), typeof viaEval, (0, eval)("var indirect = 7; delete indirect"), typeof indirect,
+told(() => new Function("a", "return a + typeof own")(1)), told(() => { "use strict"; return eval("var inner = 1; inner") }), typeof inner)
+=> 1  false false 1 false function 3 true undefined ReferenceError: implied is not defined ReferenceError: unknown is not defined 2 true undefined TypeError TypeError Infinity ReferenceError: Cannot access 'late' before initialization object 5 5 true undefined ReferenceError: Math is not defined false false false false false true true 5 undefined 6 undefined true undefined 1number 1 undefined
 # 7.4.11 whoever stops going through an iterator closes it
 const log = [], from = (...items) => { let i = 0; return { [Symbol.iterator]() { return this }, next: () => ({ value: items[i++], done: i > items.length }),
 return() { log.push("closed"); return {} } } }, stop = () => { throw 1 }; class S extends Set { add() { stop() } } class P extends Promise { static resolve() { stop() } }
@@ -10336,6 +10410,13 @@ class PackageFormTest(ServerCase):
         kept.folder = None
         self.assertEqual(kept.compiled(*source).lexical, [])
         self.assertIsNone(kept.folder)
+
+    def test_compiled_packages_that_cannot_be_written_leave_nothing_behind(self):
+        kept, folder = aiwebengine.KeptCode(), self.enterTemporary()
+        kept.wanted = folder
+        with mock.patch.object(aiwebengine.os, "replace", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+            self.assertEqual(kept.compiled("1", "node_modules/x.js", aiwebengine.compile_script).lexical, [])
+        self.assertEqual(os.listdir(folder), [])
 
     def test_the_oldest_compiled_packages_go_when_there_are_too_many(self):
         kept, folder = aiwebengine.KeptCode(), pathlib.Path(self.enterTemporary())
@@ -25792,6 +25873,26 @@ class DashboardTest(ServerCase):
                 with self.subTest(code=code, script=script):
                     stack = self.act("/engine/evaluate", script=script, code=code)[1]["error"]["stack"]
                     self.assertIn(f"<console>:{place}", stack.split("\n")[1], stack)
+
+    def test_actions_say_what_they_want_to_be_asked(self):
+        self.serve("")
+        for path, body, status, told in (
+                ("replay", b"{", 400, "The body is not JSON: Expected property name or '}'"), ("replay", b"\xff", 400, "The body is not JSON: it is not UTF-8"),
+                ("replay", b"[]", 400, "The body must be a JSON object with number, worker"),
+                ("replay", b"{}", 400, "The JSON object must have number, worker; number is missing"),
+                ("replay", b'{"number": 1}', 400, "The JSON object must have number, worker; worker is missing"),
+                ("replay", b'{"number": [], "worker": ""}', 400, "number must be a string or a whole number"),
+                ("replay", b'{"number": 1.5, "worker": ""}', 400, "number must be a string or a whole number"),
+                ("replay", b'{"number": 99, "worker": ""}', 404, "Request 99 is no longer in the log"),
+                ("database", b'{"sql": "SELECT ?"}', 400, "this takes one statement, without parameters"),
+                ("database", b'{"sql": "SELECT 1; SELECT 2"}', 400, "this takes one statement, without parameters"),
+                ("database", b'{"sql": 5}', 400, "sql must be a string"), ("evaluate", b'{"script": "no.js", "code": "1"}', 404, "no.js is not running"),
+                ("reload", b'{"script": "no.js"}', 404, "There is no script no.js")):
+            with self.subTest(path, body=body):
+                answer = self.post("/engine/" + path, body, {"Content-Type": "application/json"})
+                self.assertEqual(answer[0], status)
+                self.assertIn(told, json.loads(answer[2])["error"]["message"])
+        self.assertEqual(self.post("/engine/replay", b"{}", {"Content-Type": "text/plain"})[0], 415)
 
     @unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
     def test_the_console_of_a_script_on_js2py(self):
