@@ -135,7 +135,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         68
           Proxy                                                                          268
           Global functions and values                                                     93
-    12  Regular expressions                                                            3,459
+    12  Regular expressions                                                            3,469
           Unicode properties                                                             382
           Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          35
@@ -144,7 +144,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: equivalent trees that either machine likes better                       37
           RegExp: the parser of patterns                                                 578
           RegExp: patterns for Python's `re`                                             140
-          RegExp: how many steps a pattern can take                                      466
+          RegExp: how many steps a pattern can take                                      476
           RegExp: the threaded matcher                                                   522
           RegExp: compiled patterns                                                      329
           RegExp objects                                                                 130
@@ -26155,6 +26155,7 @@ class Growth:
                     rest_first = first
                 elif rest_first is not None:
                     rest_first = merge_ranges(first + rest_first)
+                rest_first = self.before_looks(item, rest_first)
             return rest
         if kind is Choice:
             return few_products([p for option in node.options
@@ -26169,6 +26170,15 @@ class Growth:
         if kind is Loop and node.maximum != 0:
             return self.loop_steps(node, rest, rest_first)
         return rest
+
+    @staticmethod
+    def before_looks(item, rest_first):
+        """`rest_first` with what the loops of lookaheads in an item read before its own characters."""
+        for look in tree_nodes(item):
+            if type(look) is Look and look.ahead and any(type(each) is Loop for each in tree_nodes(look)):
+                first, nullable = first_ranges(look.body)
+                rest_first = None if nullable or rest_first is None else merge_ranges([*first, *rest_first])
+        return rest_first
 
     def loop_steps(self, node, rest, rest_first):
         decided = rest_first is not None and not ranges_meet(first_ranges(node.body)[0], rest_first)
