@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,277
+    10  Code generator                                                                 5,278
           Nodes of Python                                                                219
           Functions and their variables                                                  590
           Statements                                                                     215
@@ -74,7 +74,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members as targets                                                             100
           Questions about nodes                                                          269
           Compiling a source text                                                        535
-          Keeping compiled packages                                                      124
+          Keeping compiled packages                                                      125
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,347
           Helpers shared by the built-ins                                                 92
