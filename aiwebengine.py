@@ -14944,7 +14944,7 @@ class KeptCode:
             os.makedirs(folder, 0o700, exist_ok=True)
             if self.is_own(os.lstat(folder), stat.S_ISDIR):
                 own = os.stat(__file__)
-                places = getattr(compile("a", "", "eval"), "co_positions", tuple)()     # Python may leave them out
+                places = getattr(compile("a", "", "eval"), "co_positions", tuple)()    # or none
                 self.engine = repr((__version__, own.st_size, own.st_mtime_ns, sys.version, list(places)))
                 self.folder = folder
                 self.make_room()
