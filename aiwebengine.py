@@ -56849,7 +56849,7 @@ class Application:
 
     #: Of the addresses of its server: https with --cert.
     scheme = "http"
-    #: Seconds that the top level of a script, and its init(), may run.
+    #: Seconds that the top level of a script, and its init(), may run; more if handlers may.
     load_timeout = 10.0
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
@@ -56864,6 +56864,7 @@ class Application:
         self.log = log or Log()
         self.network = Network()
         self.handler_timeout = handler_timeout
+        self.load_timeout = max(self.load_timeout, handler_timeout)
         self.started = time.monotonic()
         self.hosts = {}
         self.accounts = None            # Accounts, of the server
