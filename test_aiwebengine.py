@@ -26740,7 +26740,7 @@ class CommandLineTest(ServerCase):
         self.assertMatches(err, r"^aiwebengine: no-such-folder does not exist", "-m aiwebengine --init no-such-folder ")
         done = subprocess.run([sys.executable, "-I", str(MODULE), *arguments], capture_output=True, text=True)
         self.assertEqual(done.returncode, code)
-        self.assertIn(f"{MODULE.name} --init no-such-folder ", done.stderr)
+        self.assertRegex(done.stderr, MODULE.name + "'? --init no-such-folder ")       # quoted if it has a \\
         self.assertNotIn(" -m ", done.stderr)
 
     def test_empty_folder_waits_for_scripts(self):
