@@ -702,7 +702,7 @@ RECORDED = {
     "intl options": """
         4927 0d25 c425 8c9b 5d89 e7e8 5890 0103 0ac1 9c3d 6429 6534 e30c 0755 da1f f634 5d89 ee75 a921 2a0d
         c85c b52c 12fe c1c1 ae53 2f50 7620 439c 9bde c006 e689 8639 512c df44 02d1 7f22 3211 6ac2 d4b0 c3af
-        e7f1 1e4c cc93 019d 7161 8c12 9445 3a12 774d b34b 7c2b f153 a9a9 4cca ab75 7737 5f59 ed3d 8f42 6bef
+        e7f1 1e4c 019d 7161 789e 8c12 9445 3a12 774d b34b 7c2b f153 a9a9 4cca ab75 7737 5f59 ed3d 8f42 6bef
         f443 e59e 0c14 e062 c22b 679c 2af1 7710 efc6 6932 bcfa 84bf 1544 eac8 7072 ccd9 2066 20ab 277f ec9c
         bb29 ee37 020a 1dde 8300 2727 78b5 e34e b890 7af7 cb26""",
 }
@@ -8049,8 +8049,9 @@ settings("NumberFormat", "unitDisplay long narrow; unit celsius", { style: "unit
 settings("NumberFormat", "roundingIncrement", { maximumFractionDigits: 2, minimumFractionDigits: 2 }, [1, 2, 3, 5, 10, 25, 50, 250, 500, 2500, 5000]);
 settings("NumberFormat", "roundingIncrement; minimumFractionDigits; roundingPriority morePrecision", { maximumFractionDigits: 1, maximumSignificantDigits: 2 }, [undefined, 1, 2, 5]);
 settings("DateTimeFormat", "dateStyle full long; timeStyle short medium; weekday narrow; era short; year numeric 2-digit; month long 2-digit; day 2-digit; dayPeriod long; hour numeric 2-digit; " +
-  "minute 2-digit; second numeric; fractionalSecondDigits; timeZoneName shortOffset longGeneric; hourCycle h11 h24; hour12; timeZone utc +01:30 -25:00; formatMatcher basic; " +
+  "minute 2-digit; second numeric; fractionalSecondDigits; timeZoneName shortOffset longGeneric; hourCycle h11 h24; hour12; formatMatcher basic; " +
   "calendar gregory buddhist", { timeZone: "UTC" });
+settings("DateTimeFormat", "timeZone utc +01:30 -25:00", {}, ODD.slice(1));
 settings("DateTimeFormat", "hour12; hourCycle h11 h12 h23 h24; dateStyle short; dayPeriod short", { hour: "numeric", timeZone: "UTC" });
 settings("Collator", "usage search; sensitivity base accent case; ignorePunctuation; numeric; caseFirst upper lower false");
 settings("PluralRules", "type ordinal; minimumFractionDigits; maximumSignificantDigits; roundingMode ceil; notation compact");
@@ -10454,6 +10455,8 @@ class PackageFormTest(ServerCase):
                     os.symlink(folder / target, folder / link, target_is_directory=True)
                 except OSError:
                     self.skipTest(LEFT_OUT + "links cannot be made here")
+                if not (folder / link).is_dir():
+                    self.skipTest(LEFT_OUT + "links to folders lead nowhere here")
             output = io.StringIO()
             app = aiwebengine.Application(folder / "web", aiwebengine.Log("debug", output, False))
             self.addCleanup(app.close)
