@@ -266,7 +266,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,222
+    20  Scripts: loading and hot reload                                                4,223
           Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               82
@@ -279,7 +279,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Settings                                                                        81
           Files of assets/                                                               177
           One script                                                                     457
-          All scripts                                                                    783
+          All scripts                                                                    784
           Files of scripts                                                               149
           Live pages                                                                     201
     21  HTTP server                                                                    4,743
