@@ -36317,6 +36317,8 @@ def main(argv):
                              within, file, only)
     Runner.jobs = number_of_jobs(argv)
     durations = take_number(argv, "--durations")
+    if durations and Runner.jobs == 1:
+        sys.exit("--durations needs the tests in processes of their own: --jobs 2 or more")
     for name in ("SIGTERM", "SIGHUP"):          # the children are ended then
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, frame: sys.exit(128 + number))
