@@ -36317,8 +36317,6 @@ def main(argv):
                              within, file, only)
     Runner.jobs = number_of_jobs(argv)
     durations = take_number(argv, "--durations")
-    if durations and Runner.jobs == 1:
-        sys.exit("--durations needs the tests in processes of their own: --jobs 2 or more")
     for name in ("SIGTERM", "SIGHUP"):          # the children are ended then
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, frame: sys.exit(128 + number))
@@ -36328,8 +36326,10 @@ def main(argv):
     except KeyboardInterrupt:
         print("\ninterrupted")
         return 130
-    if durations:
+    if durations and hasattr(result, "took"):
         print_durations(result.took, durations)
+    elif durations:
+        print("--durations needs the tests in processes of their own: --jobs 2 or more, and several classes")
     for test, reason in result.skipped:
         print(f"skipped: {test}: {reason}")
     print(f"{result.passed} passed, {len(result.broken)} failed, {len(result.skipped)} skipped", flush=True)
